@@ -1,0 +1,188 @@
+"""What is wired to what: ``firmware_config/station.yaml`` and the camera files as typed models."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from inspector.yamlfile import FileError, YamlFile
+
+Id = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_-]{1,12}$")]
+
+
+class Model(BaseModel):
+    """Unknown keys are errors: a typo must not be a silent default."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class PlcConfig(Model):
+    """The MQTT broker and how to reach it."""
+
+    host: str = Field("127.0.0.1", description="Broker's name or address.")
+    port: int = Field(1883, ge=1, le=65535, description="Broker's TCP port.")
+    version: Literal["3.1.1", "5"] = Field("3.1.1", description="MQTT version.")
+    client_id: str | None = Field(None, description="MQTT client id; default LINE-STATION.")
+    username: str | None = Field(None, description="MQTT user.")
+    password_file: Path | None = Field(None, description="File whose first line is the password.")
+    ca_file: Path | None = Field(None, description="Certificate authority: switches TLS on.")
+    cert_file: Path | None = Field(None, description="This station's certificate.")
+    key_file: Path | None = Field(None, description="This station's key.")
+    keepalive_s: int = Field(5, ge=2, le=60, description="MQTT keep-alive.")
+    heartbeat_s: float = Field(1.0, ge=0.1, le=2.0, description="Period of `hb`.")
+
+
+class CameraConfig(Model):
+    """One camera: which device, which features, how it is triggered."""
+
+    serial: str = Field(description="DeviceSerialNumber of the camera.")
+    producer: Path | None = Field(
+        None, description="GenTL producer (.cti); default: every producer on GENICAM_GENTL64_PATH."
+    )
+    features: Path = Field(description="Camera file with the GenICam features to set.")
+    trigger: Literal["software", "wired"] = Field(
+        "software", description="Who fires the exposure: the station's command, or a wire to the camera."
+    )
+    slots: int = Field(8, ge=2, le=64, description="Pictures that may be under way at a time.")
+
+
+class ArchiveConfig(Model):
+    """Where pictures are kept and how much of the disk they may take."""
+
+    folder: Path = Field(
+        Path("pictures"), description="Folder; a relative path is below the state directory."
+    )
+    budget_mb: int = Field(
+        2000, ge=1, description="Most the pictures may take; oldest passes go first, rejects last."
+    )
+    min_free_mb: int = Field(500, ge=1, description="Below this much free space no picture is written.")
+
+
+class StationConfig(Model):
+    """``station.yaml``."""
+
+    line: Id = Field(description="Line's id in the topics.")
+    station: Id = Field(description="Station's id in the topics.")
+    name: Annotated[str, StringConstraints(min_length=1, max_length=40)] = Field(
+        description="Name for people."
+    )
+    sim: bool = Field(False, description="True marks every result as simulated.")
+    plc: PlcConfig = Field(default_factory=PlcConfig, description="The link to the PLC.")
+    cameras: dict[Id, CameraConfig] = Field(min_length=1, description="Cameras by name.")
+    recipes: Path = Field(description="Folder with recipes.")
+    recipe: int = Field(
+        ge=1, le=9999, description="Recipe to run at the first start; later starts run the last one."
+    )
+    backend: Literal["auto", "cpu", "tensorrt"] = Field("auto", description="What runs the learned models.")
+    judge_threads: int = Field(1, ge=1, le=64, description="CPU threads of the judge.")
+    max_in_flight: int = Field(
+        4, ge=1, le=64, description="Parts under way at a time; one more is an overrun (301)."
+    )
+    archive: ArchiveConfig = Field(default_factory=ArchiveConfig, description="Kept pictures.")
+    state_dir: Path = Field(Path("/var/lib/inspector"), description="Ledger and pictures.")
+    runtime_dir: Path = Field(Path("/run/inspector"), description="Picture rings and the feed's socket.")
+
+    @property
+    def feed_socket(self) -> Path:
+        """Unix socket of the feed."""
+        return self.runtime_dir / "feed.sock"
+
+
+class CameraFile(Model):
+    """A camera file: GenICam features in the order they are to be set, by their SFNC names."""
+
+    model: str | None = Field(
+        None, description="DeviceModelName this file is for; another model is an error."
+    )
+    features: dict[str, bool | int | float | str] = Field(
+        min_length=1,
+        description="Feature = value, top to bottom; `Feature[Selector=Entry]` sets a selector first.",
+    )
+
+
+_SELECTED = re.compile(r"^[A-Za-z][A-Za-z0-9_]*(\[[A-Za-z][A-Za-z0-9_]*=[A-Za-z0-9_]+\])?$")
+
+
+def load_camera_file(path: Path) -> CameraFile:
+    """Read a camera file. Raises FileError."""
+    file = YamlFile.read(path)
+    parsed = file.parse(CameraFile)
+    problems = [
+        file.problem(["features", name], "allowed is Feature or Feature[Selector=Entry]")
+        for name in parsed.features
+        if not _SELECTED.match(name)
+    ]
+    if problems:
+        raise FileError(problems)
+    return parsed
+
+
+def load_station(path: Path) -> StationConfig:
+    """Read ``station.yaml``; paths in it are relative to the file, and systemd's directories come first.
+
+    Raises FileError with every problem, those of missing files included.
+    """
+    file = YamlFile.read(path)
+    config = file.parse(StationConfig)
+    base = path.resolve().parent
+
+    def below(found: Path, root: Path = base) -> Path:
+        return found if found.is_absolute() else (root / found).resolve()
+
+    state = Path(os.environ.get("STATE_DIRECTORY") or below(config.state_dir))
+    runtime = Path(os.environ.get("RUNTIME_DIRECTORY") or below(config.runtime_dir))
+    cameras = {
+        name: camera.model_copy(
+            update={
+                "features": below(camera.features),
+                "producer": below(camera.producer) if camera.producer else None,
+            }
+        )
+        for name, camera in config.cameras.items()
+    }
+    secrets = {
+        key: below(value)
+        for key in ("password_file", "ca_file", "cert_file", "key_file")
+        if (value := getattr(config.plc, key)) is not None
+    }
+    config = config.model_copy(
+        update={
+            "cameras": cameras,
+            "recipes": below(config.recipes),
+            "state_dir": state,
+            "runtime_dir": runtime,
+            "archive": config.archive.model_copy(update={"folder": below(config.archive.folder, state)}),
+            "plc": config.plc.model_copy(update=secrets),
+        }
+    )
+    problems = _missing_files(config, file)
+    if problems:
+        raise FileError(problems)
+    return config
+
+
+def _missing_files(config: StationConfig, file: YamlFile) -> list[str]:
+    wanted: list[tuple[list[str | int], Any]] = [
+        *((["cameras", name, "features"], c.features) for name, c in config.cameras.items()),
+        *(
+            (["plc", key], getattr(config.plc, key))
+            for key in ("password_file", "ca_file", "cert_file", "key_file")
+        ),
+    ]
+    problems = [file.problem(where, f"there is no file {p}") for where, p in wanted if p and not p.is_file()]
+    if not config.recipes.is_dir():
+        problems.append(file.problem(["recipes"], f"there is no folder {config.recipes}"))
+    serials: dict[str, str] = {}
+    for name, camera in config.cameras.items():
+        if camera.serial in serials:
+            problems.append(
+                file.problem(
+                    ["cameras", name, "serial"], f"{camera.serial} is camera {serials[camera.serial]} already"
+                )
+            )
+        serials[camera.serial] = name
+    return problems

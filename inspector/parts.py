@@ -1,0 +1,232 @@
+"""The nouns of an inspection: frozen, without input or output, understood by every process.
+
+Times named ``*_ns`` are ``time.monotonic_ns()`` (CLOCK_MONOTONIC, shared by all processes of the machine);
+times named ``*_utc`` are ISO 8601 text in UTC. Image coordinates are in px with OpenCV's convention:
+(0, 0) is the centre of the top-left pixel, x to the right, y down. Angles are in degrees,
+positive from x towards y (clockwise as seen on a screen).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from inspector.codes import Code
+
+Point = tuple[float, float]
+
+
+class Outcome(str, Enum):
+    """What the PLC is told about a part. Everything that is not PASS means: not good."""
+
+    PASS = "PASS"
+    FAIL = "FAIL"
+    NOT_INSPECTED = "NOT_INSPECTED"
+
+
+class CheckOutcome(str, Enum):
+    """What one step of a recipe found. MISSING: there was nothing to judge, and ``text`` says why."""
+
+    PASS = "PASS"
+    FAIL = "FAIL"
+    MISSING = "MISSING"
+
+
+class InspectionFault(Exception):
+    """Something that makes a part NOT_INSPECTED: a code for the PLC and a sentence for people."""
+
+    def __init__(self, code: int, text: str) -> None:
+        super().__init__(text)
+        self.code = int(code)
+        self.text = text
+
+
+@dataclass(frozen=True, slots=True)
+class Trigger:
+    """One request to inspect the part that now stands before the cameras."""
+
+    part_id: str
+    cmd_id: str  # "" when the station triggered itself
+    received_ns: int
+    received_utc: str
+    source: Literal["wire", "mqtt", "timer", "operator"] = "mqtt"
+    deadline_ms: int | None = None  # None: the recipe's own
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A trigger that has been accepted: it has a row in the ledger and will get exactly one verdict."""
+
+    seq: int
+    boot: str
+    station: str
+    trigger: Trigger
+    recipe: int  # the number the PLC selects; 0 when none is loaded
+    rev: int
+    recipe_name: str
+    recipe_sha: str
+    deadline_ns: int
+    attempt: int = 1
+    sim: bool = False
+
+    @property
+    def deadline_ms(self) -> int:
+        """Time from the trigger's receipt to the deadline, in ms."""
+        return round((self.deadline_ns - self.trigger.received_ns) / 1e6)
+
+
+@dataclass(frozen=True, slots=True)
+class FrameRef:
+    """A picture's passport: where its pixels lie in a ring, and everything known about its exposure."""
+
+    camera: str
+    frame_id: int  # the camera's own count since acquisition start
+    ring: str  # path of the ring file
+    slot: int
+    generation: int  # counts the uses of the slot; another value means the pixels are not this picture's
+    width: int
+    height: int
+    pixel_format: str  # SFNC name
+    exposure_us: float
+    gain_db: float
+    device_timestamp_ns: int
+    triggered_ns: int  # when the trigger was fired or announced
+    received_ns: int  # when the pixels were in the ring
+    offset_px: tuple[int, int] = (0, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """A picture with its pixels: (H, W) or (H, W, 3) RGB, uint8 or uint16, read-only."""
+
+    ref: FrameRef
+    image: NDArray[np.uint8] | NDArray[np.uint16]
+
+
+@dataclass(frozen=True, slots=True)
+class Pose:
+    """Where a part's frame of reference lies in the image: its origin, turn and size."""
+
+    x_px: float
+    y_px: float
+    angle_deg: float
+    scale: float = 1.0
+    score: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """Something to draw over the picture, in image px."""
+
+    kind: Literal["line", "polyline", "polygon", "circle", "point", "text"]
+    points_px: tuple[Point, ...]
+    radius_px: float = 0.0
+    text: str = ""
+    role: Literal["region", "found", "fail"] = "found"
+
+
+@dataclass(frozen=True, slots=True)
+class Located:
+    """A locate tool's answer. ``pose`` is None when the part was not found, and then ``why`` says why."""
+
+    pose: Pose | None
+    why: str = ""
+    shapes: tuple[Shape, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """A measure tool's answer. ``value`` is None when there is nothing to measure; ``why`` then says why.
+
+    ``anchor_px`` is the point other steps may refer to (a hole's centre, an edge's midpoint).
+    """
+
+    value: float | None
+    unit: str  # mm, px, deg, grey, count, "" for a ratio
+    uncertainty: float | None = None  # one standard deviation, same unit
+    why: str = ""
+    anchor_px: Point | None = None
+    shapes: tuple[Shape, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class CodeRead:
+    """A read tool's answer: the text of a code, or None and why."""
+
+    text: str | None
+    symbology: str = ""
+    why: str = ""
+    shapes: tuple[Shape, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One defect that a defects tool saw, in the tool's unit (mm with a calibration, px without)."""
+
+    label: str
+    score: float  # 0..1 for learned tools; contrast / 255 for classical ones
+    area: float  # unit squared
+    length: float  # longest side of the smallest enclosing rectangle
+    unit: str
+    outline_px: tuple[Point, ...]
+
+    @property
+    def shape(self) -> Shape:
+        """The outline as something to draw."""
+        return Shape("polygon", self.outline_px, text=self.label, role="fail")
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One step's judgement: what was wanted, what was found, and the words for the operator."""
+
+    step: str
+    outcome: CheckOutcome
+    code: int = 0
+    text: str = ""
+    value: float | None = None
+    unit: str = ""
+    nominal: float | None = None
+    lower: float | None = None
+    upper: float | None = None
+    uncertainty: float | None = None
+    found: str = ""  # what was read, for codes and labels
+    findings: tuple[Finding, ...] = ()
+    shapes: tuple[Shape, ...] = ()
+    not_inspected: bool = False  # this step's trouble means "cannot tell", not "bad"
+    took_us: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The one answer about one part. The default of everything is NOT_INSPECTED."""
+
+    part: Part
+    outcome: Outcome = Outcome.NOT_INSPECTED
+    code: int = int(Code.INTERNAL_ERROR)
+    text: str = "Not inspected: no verdict was made"
+    cls: str = ""  # defect class
+    score: float = 0.0
+    thr: float = 0.0
+    checks: tuple[Check, ...] = ()
+    frames: tuple[FrameRef, ...] = ()
+    model_shas: dict[str, str] = field(default_factory=dict)
+    stages_us: dict[str, int] = field(default_factory=dict)  # capture, judge, record ... from trigger on
+    captured_utc: str = ""
+
+    def __post_init__(self) -> None:
+        if self.outcome is Outcome.PASS and (
+            self.code != 0 or not self.checks or any(c.outcome is not CheckOutcome.PASS for c in self.checks)
+        ):
+            raise ValueError("a PASS needs code 0 and at least one check, all of them passed")
+        if self.outcome is not Outcome.PASS and self.code == 0:
+            raise ValueError(f"{self.outcome.value} needs a code other than 0")
+
+    @classmethod
+    def not_inspected(cls, part: Part, fault: InspectionFault) -> Verdict:
+        """The verdict for a part that could not be judged."""
+        return cls(part, Outcome.NOT_INSPECTED, fault.code, fault.text)

@@ -1,0 +1,212 @@
+"""Messages between the station and its children: one JSON object a line over a socket pair.
+
+Pixels never travel here, only :class:`~inspector.parts.FrameRef`. Every message is a frozen dataclass; the
+field ``kind`` names it. Decoding validates types, so a child that talks nonsense is found at once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, TypeAdapter
+
+from inspector.parts import FrameRef, Part, Verdict
+
+LINE_LIMIT = 4 * 1024 * 1024  # bytes; a longer line is a broken peer
+
+
+# --- any child ---------------------------------------------------------------------------------------
+@dataclass(frozen=True, slots=True)
+class Ping:
+    """Are you alive? A child answers between two pieces of work."""
+
+    n: int
+    kind: Literal["ping"] = "ping"
+
+
+@dataclass(frozen=True, slots=True)
+class Pong:
+    """The answer to :class:`Ping`."""
+
+    n: int
+    rss_bytes: int = 0
+    kind: Literal["pong"] = "pong"
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Finish and exit."""
+
+    kind: Literal["stop"] = "stop"
+
+
+# --- camera ------------------------------------------------------------------------------------------
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """These ring slots are free; the camera may fill each of them once."""
+
+    slots: tuple[int, ...]
+    kind: Literal["grant"] = "grant"
+
+
+@dataclass(frozen=True, slots=True)
+class Capture:
+    """Take the picture of part ``seq`` (software trigger), or expect it from the wire."""
+
+    seq: int
+    deadline_ns: int
+    kind: Literal["capture"] = "capture"
+
+
+@dataclass(frozen=True, slots=True)
+class Captured:
+    """The picture of part ``seq`` lies in the ring."""
+
+    seq: int
+    frame: FrameRef
+    kind: Literal["captured"] = "captured"
+
+
+@dataclass(frozen=True, slots=True)
+class CaptureFailed:
+    """There is no picture of part ``seq`` and there will be none."""
+
+    seq: int
+    code: int
+    text: str
+    kind: Literal["capture_failed"] = "capture_failed"
+
+
+@dataclass(frozen=True, slots=True)
+class CameraState:
+    """Open and streaming (``fresh``), or not, and why. ``info`` holds model, serial, temperature..."""
+
+    fresh: bool
+    text: str
+    info: dict[str, Any] = field(default_factory=dict)
+    kind: Literal["camera_state"] = "camera_state"
+
+
+@dataclass(frozen=True, slots=True)
+class Stray:
+    """Frames or triggers that belong to no part: late, extra, doubled. Counted, never used."""
+
+    what: str
+    count: int
+    kind: Literal["stray"] = "stray"
+
+
+# --- judge -------------------------------------------------------------------------------------------
+@dataclass(frozen=True, slots=True)
+class Load:
+    """Load, prepare and warm up the recipe in this file."""
+
+    path: str
+    kind: Literal["load"] = "load"
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """The recipe is ready to judge."""
+
+    path: str
+    number: int
+    rev: int
+    name: str
+    sha: str
+    deadline_ms: int
+    cameras: tuple[str, ...]
+    backend: str = ""  # what runs the models: cpu, tensorrt ..., "" when there is no model
+    model_shas: dict[str, str] = field(default_factory=dict)
+    keep: dict[str, int] = field(default_factory=dict)  # archive: 1 in N of each outcome, 0 none
+    stop_line: int = 0  # ask the PLC to stop after so many equal rejects in a row; 0 never
+    kind: Literal["loaded"] = "loaded"
+
+
+@dataclass(frozen=True, slots=True)
+class LoadFailed:
+    """The recipe can't run, and why (file, line, key, found, allowed)."""
+
+    path: str
+    text: str
+    kind: Literal["load_failed"] = "load_failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Judge:
+    """Judge this part by these pictures."""
+
+    part: Part
+    frames: tuple[FrameRef, ...]
+    kind: Literal["judge"] = "judge"
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """The verdict about one part."""
+
+    verdict: Verdict
+    kind: Literal["judged"] = "judged"
+
+
+# --- archive -----------------------------------------------------------------------------------------
+@dataclass(frozen=True, slots=True)
+class Keep:
+    """Make the preview of this part and, when ``store`` is true, write its pictures."""
+
+    verdict: Verdict
+    store: bool
+    kind: Literal["keep"] = "keep"
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """Done with the pictures of part ``seq``; ``picture`` is the stored file, "" when none was asked for."""
+
+    seq: int
+    picture: str = ""
+    preview: str = ""
+    error: str = ""
+    free_bytes: int = 0
+    used_bytes: int = 0
+    dropped_total: int = 0
+    kind: Literal["kept"] = "kept"
+
+
+ToChild = Ping | Stop | Grant | Capture | Load | Judge | Keep
+FromChild = Pong | Captured | CaptureFailed | CameraState | Stray | Loaded | LoadFailed | Judged | Kept
+
+_to_child: TypeAdapter[ToChild] = TypeAdapter(Annotated[ToChild, Field(discriminator="kind")])
+_from_child: TypeAdapter[FromChild] = TypeAdapter(Annotated[FromChild, Field(discriminator="kind")])
+_verdict: TypeAdapter[Verdict] = TypeAdapter(Verdict)
+
+
+def encode_to_child(message: ToChild) -> bytes:
+    """One line for a child, with its newline."""
+    return _to_child.dump_json(message) + b"\n"
+
+
+def encode_from_child(message: FromChild) -> bytes:
+    """One line for the station, with its newline."""
+    return _from_child.dump_json(message) + b"\n"
+
+
+def decode_to_child(line: bytes) -> ToChild:
+    """Message from the station. Raises ``pydantic.ValidationError`` (a ValueError)."""
+    return _to_child.validate_json(line)
+
+
+def decode_from_child(line: bytes) -> FromChild:
+    """Message from a child. Raises ``pydantic.ValidationError`` (a ValueError)."""
+    return _from_child.validate_json(line)
+
+
+def verdict_to_json(verdict: Verdict) -> bytes:
+    """A verdict as JSON, with everything in it."""
+    return _verdict.dump_json(verdict)
+
+
+def verdict_from_json(data: bytes | str) -> Verdict:
+    """The verdict that :func:`verdict_to_json` wrote. Raises ``pydantic.ValidationError``."""
+    return _verdict.validate_json(data)
