@@ -1,30 +1,38 @@
 """What a tool is. A tool is one file in prepare/, locate/, measure/, read/, compare/ or defects/:
 
-a pydantic model whose fields are the recipe's keys (each with a unit, a range and a sentence), and a
-``__call__(view)`` that answers with one of the answers of :mod:`inspector.parts`. It is found by being in
-its folder; schema, reference page and overlay come from it.
+a pydantic model, derived from that section's base below, whose fields are the recipe's keys (each with a
+unit, a range and a sentence), and a ``__call__(view)`` that answers with one of the answers of
+:mod:`inspector.parts`. It is found by being in its folder; schema, reference page and overlay come from it.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
-from typing import Annotated, Any, ClassVar, Protocol, Union
+from typing import Annotated, Any, ClassVar, Literal, Protocol, Union
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    StringConstraints,
+    WithJsonSchema,
+)
 
 from inspector.codes import RECIPE_CODE_MAX, RECIPE_CODE_MIN
+from inspector.limits import Area, Expect, Length, Limits
 from inspector.parts import CodeRead, Finding, Frame, Located, Measured, Part, Point, Pose
 
-Answer = Union[Located, Measured, CodeRead, "list[Finding]"]
 Array = NDArray[Any]
+Answer = Union[Located, Measured, CodeRead, "list[Finding]", Array]
 
 
 @dataclass(frozen=True)
@@ -102,18 +110,39 @@ class View:
     pose: Pose = field(default_factory=lambda: Pose(0.0, 0.0, 0.0))
     mm_per_px: float | None = None
     answers: Mapping[str, Answer] = field(default_factory=dict)
-    prepared: Array | None = None  # the picture after the recipe's prepare steps
+    prepared: Array | None = None  # the picture of the prepare step that the tool asked for
+    cache: dict[str, Array] = field(default_factory=dict)  # shared by all views of one picture
 
     @property
     def image(self) -> Array:
         """The picture to work on: (H, W) or (H, W, 3) RGB, uint8 or uint16, read-only."""
         return self.frame.image if self.prepared is None else self.prepared
 
-    @cached_property
+    @property
     def grey(self) -> Array:
         """The picture as (H, W), uint8 or uint16."""
         image = self.image
-        return image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+        if image.ndim == 2:
+            return image
+        if "grey" not in self.cache:
+            self.cache["grey"] = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+        return self.cache["grey"]
+
+    @property
+    def full_scale(self) -> int:
+        """The largest grey value the camera can send in this pixel format: 255, 1023, 4095 or 65535."""
+        bits = re.search(r"(10|12|14|16)", self.frame.ref.pixel_format)
+        return 255 if self.image.dtype == np.uint8 or bits is None else (1 << int(bits[1])) - 1
+
+    @property
+    def grey8(self) -> Array:
+        """The picture as (H, W) uint8, black to full scale as 0 to 255."""
+        grey = self.grey
+        if grey.dtype == np.uint8:
+            return grey
+        if "grey8" not in self.cache:
+            self.cache["grey8"] = cv2.convertScaleAbs(grey, alpha=255.0 / self.full_scale)
+        return self.cache["grey8"]
 
     @property
     def unit(self) -> str:
@@ -146,9 +175,7 @@ class View:
         """A length in image px as units."""
         return length_px / self.px_per_unit
 
-    def rectify(
-        self, region: tuple[float, float, float, float], units_per_px: float, size: tuple[int, int]
-    ) -> Array:
+    def rectify(self, region: tuple[float, float, float, float], units_per_px: float, size: tuple[int, int]) -> Array:
         """The region (x0, y0, x1, y1 in units) upright: (H, W) grey with ``size`` = (W, H), linear sampling.
 
         Pixel (i, j) of the result shows the point ``x0 + (i + 0.5) * units_per_px`` and likewise for y. Outside
@@ -169,21 +196,31 @@ class View:
         )
 
 
+Step = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
+
+
 class Tool(BaseModel):
-    """The keys every step has. A tool adds its own, and ``tool: Literal["its name"]``."""
+    """The keys every step has. A tool derives from its section's base and adds ``tool: Literal["its name"]``."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
 
-    section: ClassVar[str]  # prepare, locate, measure, read, compare, defects; set by each section's base
-    measures: ClassVar[str] = "length"  # what `expect` is about: length, angle, ratio, grey, count
+    section: ClassVar[str]  # prepare, locate, measure, read, compare, defects
 
-    tool: str
-    camera: str | None = Field(
-        None, description="Which camera's picture; needed only when the recipe uses several."
+    tool: str = Field(description="Which tool does this step.")
+    camera: str | None = Field(None, description="Which camera's picture; needed only when the recipe uses several.")
+    picture: Step | None = Field(
+        None, description="The prepare step whose picture to work on; none: as the camera took it."
     )
-    fixture: str | None = Field(
+    fixture: Step | None = Field(
         None, description="The locate step whose frame the coordinates are in; none: the image's own frame."
     )
+
+    def references(self) -> Iterable[tuple[str, str, tuple[str, ...]]]:
+        """Earlier steps this one needs: key in the recipe, the step's name, sections it may be in."""
+        if self.picture is not None:
+            yield "picture", self.picture, ("prepare",)
+        if self.fixture is not None:
+            yield "fixture", self.fixture, ("locate",)
 
     def open(self, shelf: Shelf) -> None:
         """Get templates and models, once, at load. Raises ValueError for what can't be had."""
@@ -193,6 +230,98 @@ class Tool(BaseModel):
         raise TypeError(f"{type(self).__name__} has no __call__")
 
 
-def section_of(path: str) -> Path:
-    """Folder of a tool's section, for finding the tools in it."""
-    return Path(path).parent
+class PrepareTool(Tool):
+    """Makes another picture for later steps that ask for it with ``picture:``. Answers with an array."""
+
+    section: ClassVar[str] = "prepare"
+
+
+class LocateTool(Tool):
+    """Finds the part. Answers with :class:`~inspector.parts.Located`."""
+
+    section: ClassVar[str] = "locate"
+
+    fail: Fail = Field(description="Code and words when the part is not found.")
+    not_found: Literal["fail", "not_inspected"] = Field(
+        "fail", description="Is a part that is not found a reject, or can nothing be said about it?"
+    )
+
+
+class MeasureTool(Tool):
+    """Measures one value. Answers with :class:`~inspector.parts.Measured`."""
+
+    section: ClassVar[str] = "measure"
+    measures: ClassVar[str] = "length"  # what `expect` is about: length, angle, share, grey, count
+
+    expect: Expect = Field(description="Limits, written as on the drawing.")
+    fail: Fail = Field(description="Code and words when the value is outside the limits.")
+
+
+class ReadTool(Tool):
+    """Reads a text. Answers with :class:`~inspector.parts.CodeRead`."""
+
+    section: ClassVar[str] = "read"
+
+    expect: str = Field(
+        min_length=1,
+        max_length=200,
+        description="The text that must be read, or `part_id`: the part id that came with the trigger.",
+    )
+    fail: Fail = Field(description="Code and words when another text is read.")
+
+
+class CompareTool(Tool):
+    """Compares the picture with what should be there. Answers with :class:`~inspector.parts.Measured`."""
+
+    section: ClassVar[str] = "compare"
+
+    fail: Fail = Field(description="Code and words when the picture is not as expected.")
+
+    @property
+    def limits(self) -> Limits:
+        """What the measured value is held against."""
+        raise TypeError(f"{type(self).__name__} has no limits")
+
+
+class Reject(BaseModel):
+    """From what size on a finding of one label is a reject. All stated limits must be reached."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    score: float = Field(0.0, ge=0.0, le=1.0, description="Least score of a finding that counts.")
+    length: Length | None = Field(None, description="Least length of a finding that counts.")
+    area: Area | None = Field(None, description="Least area of a finding that counts.")
+    count: int = Field(1, ge=1, le=10_000, description="So many findings that count are a reject.")
+    fail: Fail = Field(description="Code and words for this kind of defect.")
+
+    def counts(self, finding: Finding) -> bool:
+        """True when a finding reaches every stated limit. NaN counts: doubt is never good."""
+        return not (
+            finding.score < self.score
+            or (self.length is not None and finding.length < self.length.value)
+            or (self.area is not None and finding.area < self.area.value)
+        )
+
+
+class DefectsTool(Tool):
+    """Finds defects. Answers with a list of :class:`~inspector.parts.Finding`."""
+
+    section: ClassVar[str] = "defects"
+
+    reject: dict[str, Reject | Literal["ignore"]] = Field(
+        min_length=1, description="For each label that the tool can find: its limits, or `ignore`."
+    )
+
+    def labels(self) -> tuple[str, ...]:
+        """Every label a finding can have; asked after ``open``."""
+        raise TypeError(f"{type(self).__name__} has no labels")
+
+
+SECTIONS: dict[str, type[Tool]] = {
+    "prepare": PrepareTool,
+    "locate": LocateTool,
+    "measure": MeasureTool,
+    "read": ReadTool,
+    "compare": CompareTool,
+    "defects": DefectsTool,
+}  # in the order of the walk

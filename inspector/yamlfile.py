@@ -94,8 +94,22 @@ class YamlFile:
         """The findings of pydantic in our words."""
         return FileError([self._describe(e, prefix) for e in error.errors()])
 
+    def _in_file(self, where: Sequence[str | int]) -> list[str | int]:
+        """``where`` without the names that pydantic adds for unions and validators and that are not in the file."""
+        node: Any = self._tree
+        kept: list[str | int] = []
+        for n, key in enumerate(where):
+            inside = isinstance(node, CommentedMap) and key in node
+            inside = inside or (isinstance(node, CommentedSeq) and isinstance(key, int) and 0 <= key < len(node))
+            if inside:
+                node = node[key]
+            elif n < len(where) - 1 or not isinstance(node, CommentedMap):
+                continue
+            kept.append(key)
+        return kept
+
     def _describe(self, error: Any, prefix: Sequence[str | int]) -> str:
-        where = [*prefix, *(k for k in error["loc"])]
+        where = self._in_file([*prefix, *error["loc"]])
         kind, found, context = error["type"], error.get("input"), error.get("ctx", {})
         if kind == "extra_forbidden":
             text = "unknown key"
