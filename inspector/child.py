@@ -72,7 +72,5 @@ def start(fd: int, name: str) -> Channel:
         sys.exit(0)  # the station died between the fork and the request
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal is the station's to handle
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    logging.basicConfig(
-        level=logging.INFO, stream=sys.stderr, format=f"{name}: %(levelname)s: %(message)s", force=True
-    )
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format=f"{name}: %(levelname)s: %(message)s", force=True)
     return Channel(socket.socket(fileno=fd))

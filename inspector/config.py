@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -48,17 +49,23 @@ class CameraConfig(Model):
         "software", description="Who fires the exposure: the station's command, or a wire to the camera."
     )
     slots: int = Field(8, ge=2, le=64, description="Pictures that may be under way at a time.")
+    frame_limit_ms: int = Field(250, ge=10, le=10000, description="No picture for so long after a trigger: it is lost.")
+    trigger_limit_ms: int = Field(
+        50,
+        ge=1,
+        le=10000,
+        description="`software`: a trigger that can't be fired for so long is given up: the part moved on.",
+    )
+    window_ms: int = Field(
+        100, ge=1, le=10000, description="`wired`: most time between a picture and its part's announcement by the PLC."
+    )
 
 
 class ArchiveConfig(Model):
     """Where pictures are kept and how much of the disk they may take."""
 
-    folder: Path = Field(
-        Path("pictures"), description="Folder; a relative path is below the state directory."
-    )
-    budget_mb: int = Field(
-        2000, ge=1, description="Most the pictures may take; oldest passes go first, rejects last."
-    )
+    folder: Path = Field(Path("pictures"), description="Folder; a relative path is below the state directory.")
+    budget_mb: int = Field(2000, ge=1, description="Most the pictures may take; oldest passes go first, rejects last.")
     min_free_mb: int = Field(500, ge=1, description="Below this much free space no picture is written.")
 
 
@@ -67,21 +74,15 @@ class StationConfig(Model):
 
     line: Id = Field(description="Line's id in the topics.")
     station: Id = Field(description="Station's id in the topics.")
-    name: Annotated[str, StringConstraints(min_length=1, max_length=40)] = Field(
-        description="Name for people."
-    )
+    name: Annotated[str, StringConstraints(min_length=1, max_length=40)] = Field(description="Name for people.")
     sim: bool = Field(False, description="True marks every result as simulated.")
     plc: PlcConfig = Field(default_factory=PlcConfig, description="The link to the PLC.")
     cameras: dict[Id, CameraConfig] = Field(min_length=1, description="Cameras by name.")
     recipes: Path = Field(description="Folder with recipes.")
-    recipe: int = Field(
-        ge=1, le=9999, description="Recipe to run at the first start; later starts run the last one."
-    )
+    recipe: int = Field(ge=1, le=9999, description="Recipe to run at the first start; later starts run the last one.")
     backend: Literal["auto", "cpu", "tensorrt"] = Field("auto", description="What runs the learned models.")
     judge_threads: int = Field(1, ge=1, le=64, description="CPU threads of the judge.")
-    max_in_flight: int = Field(
-        4, ge=1, le=64, description="Parts under way at a time; one more is an overrun (301)."
-    )
+    max_in_flight: int = Field(4, ge=1, le=64, description="Parts under way at a time; one more is an overrun (301).")
     archive: ArchiveConfig = Field(default_factory=ArchiveConfig, description="Kept pictures.")
     state_dir: Path = Field(Path("/var/lib/inspector"), description="Ledger and pictures.")
     runtime_dir: Path = Field(Path("/run/inspector"), description="Picture rings and the feed's socket.")
@@ -95,9 +96,7 @@ class StationConfig(Model):
 class CameraFile(Model):
     """A camera file: GenICam features in the order they are to be set, by their SFNC names."""
 
-    model: str | None = Field(
-        None, description="DeviceModelName this file is for; another model is an error."
-    )
+    model: str | None = Field(None, description="DeviceModelName this file is for; another model is an error.")
     features: dict[str, bool | int | float | str] = Field(
         min_length=1,
         description="Feature = value, top to bottom; `Feature[Selector=Entry]` sets a selector first.",
@@ -166,12 +165,9 @@ def load_station(path: Path) -> StationConfig:
 
 
 def _missing_files(config: StationConfig, file: YamlFile) -> list[str]:
-    wanted: list[tuple[list[str | int], Any]] = [
+    wanted: list[tuple[Sequence[str | int], Any]] = [
         *((["cameras", name, "features"], c.features) for name, c in config.cameras.items()),
-        *(
-            (["plc", key], getattr(config.plc, key))
-            for key in ("password_file", "ca_file", "cert_file", "key_file")
-        ),
+        *((["plc", key], getattr(config.plc, key)) for key in ("password_file", "ca_file", "cert_file", "key_file")),
     ]
     problems = [file.problem(where, f"there is no file {p}") for where, p in wanted if p and not p.is_file()]
     if not config.recipes.is_dir():
@@ -180,9 +176,7 @@ def _missing_files(config: StationConfig, file: YamlFile) -> list[str]:
     for name, camera in config.cameras.items():
         if camera.serial in serials:
             problems.append(
-                file.problem(
-                    ["cameras", name, "serial"], f"{camera.serial} is camera {serials[camera.serial]} already"
-                )
+                file.problem(["cameras", name, "serial"], f"{camera.serial} is camera {serials[camera.serial]} already")
             )
         serials[camera.serial] = name
     return problems

@@ -1,7 +1,8 @@
 """Pictures between processes: a file of equal slots, mapped by everyone, each slot written exactly once a use.
 
-The station creates the ring and hands out slots (:class:`inspector.wire.Grant`); a camera process copies a
-picture into a slot and bumps the slot's generation; readers look at the pixels in place. A generation that
+A camera process creates the ring and owns all slots; it copies a picture into one, bumps the slot's
+generation and passes it on; the station hands it back when nobody looks any more
+(:class:`inspector.wire.Grant`). Readers look at the pixels in place. A generation that
 is not the passport's means that the slot holds another picture, and then nothing is judged by it.
 
 A plain mapped file is used instead of ``multiprocessing.shared_memory``: before Python 3.13 the resource
@@ -13,6 +14,7 @@ from __future__ import annotations
 import mmap
 import os
 import struct
+import time
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +78,9 @@ class Ring:
             # reserved now: running out later would be a SIGBUS in the middle of a part
             os.posix_fallocate(fd, 0, _size(slots, slot_bytes))
             os.pwrite(fd, _HEADER.pack(_MAGIC, _VERSION, slots, slot_bytes), 0)
+            # a start no other ring has had: a passport of an earlier ring can't fit this one
+            for slot in range(slots):
+                os.pwrite(fd, _SLOT.pack(time.monotonic_ns(), 0), _HEADER.size + slot * _SLOT.size)
         finally:
             os.close(fd)
         return cls(path, writable=True)
@@ -87,18 +92,17 @@ class Ring:
         if image.nbytes > self.slot_bytes:
             raise ValueError(f"a picture of {image.nbytes} bytes does not fit a slot of {self.slot_bytes}")
         generation = self._generation(slot) + 1
-        _SLOT.pack_into(self._map, self._head(slot), 0, 0)  # a reader in between sees no valid picture
+        # a reader in between sees no valid picture
+        _SLOT.pack_into(self._map, self._head(slot), generation, 0)
         target = np.frombuffer(self._map, image.dtype, image.size, self._start(slot))
         np.copyto(target.reshape(image.shape), image)
-        _SLOT.pack_into(self._map, self._head(slot), generation, image.nbytes)
-        return generation
+        _SLOT.pack_into(self._map, self._head(slot), generation + 1, image.nbytes)
+        return generation + 1
 
     def read(self, ref: FrameRef) -> NDArray[Any]:
         """The picture as a read-only view, (H, W) or (H, W, 3). Raises InspectionFault when it is gone."""
         if not self.still(ref):
-            raise InspectionFault(
-                Code.NO_FRAME, f"picture of camera {ref.camera} was overwritten before it was judged"
-            )
+            raise InspectionFault(Code.NO_FRAME, f"picture of camera {ref.camera} was overwritten before it was judged")
         try:
             dtype, channels = PIXEL_TYPES[ref.pixel_format]
         except KeyError:
@@ -132,7 +136,8 @@ class Ring:
         return _heads(self.slots) + slot * self.slot_bytes
 
     def _generation(self, slot: int) -> int:
-        return int(_SLOT.unpack_from(self._map, self._head(slot))[0])
+        generation: int = _SLOT.unpack_from(self._map, self._head(slot))[0]
+        return generation
 
 
 class RingReader:

@@ -55,6 +55,7 @@ class Capture:
     """Take the picture of part ``seq`` (software trigger), or expect it from the wire."""
 
     seq: int
+    received_ns: int  # when the station received the part's trigger
     deadline_ns: int
     kind: Literal["capture"] = "capture"
 

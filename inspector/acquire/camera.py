@@ -1,0 +1,74 @@
+"""What a camera is to the camera process. Everything here runs in the process's one thread."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from numpy.typing import NDArray
+
+
+class DeviceError(Exception):
+    """The camera can't be opened, or is gone. Back off and try again; the text says what to check."""
+
+
+class SettingsError(DeviceError):
+    """A feature is not what the camera file wants: the text names feature, wanted and found value."""
+
+
+class IncompleteFrame(Exception):
+    """A picture came, but not all of it."""
+
+
+@dataclass(frozen=True)
+class Exposure:
+    """What the camera says about one picture; its pixels have already been copied."""
+
+    frame_id: int
+    width: int
+    height: int
+    pixel_format: str  # SFNC name
+    exposure_us: float
+    gain_db: float
+    device_timestamp_ns: int
+    offset_px: tuple[int, int]
+
+
+Take = Callable[[NDArray[Any]], None]
+"""Called with the pixels, (H, W) or (H, W, 3), valid only during the call: copy them out."""
+
+
+class Camera(Protocol):
+    """A triggered camera. Every method may raise DeviceError, after which only ``close`` is allowed."""
+
+    def open(self) -> dict[str, Any]:
+        """Open, set and read back every feature, start streaming; returns model, serial, settings..."""
+        ...
+
+    def trigger(self) -> None:
+        """Fire the software trigger."""
+        ...
+
+    def fetch(self, limit_s: float, take: Take) -> Exposure | None:
+        """Wait up to ``limit_s`` (0: look only) for one picture and hand its pixels to ``take``.
+
+        None: no picture. Raises IncompleteFrame.
+        """
+        ...
+
+    def restart(self) -> None:
+        """Stop and start streaming: whatever was on its way is thrown away, frame ids begin anew."""
+        ...
+
+    def check(self) -> dict[str, Any]:
+        """Is it still there? Returns live values (temperature_c ...). Raises DeviceError when it is not."""
+        ...
+
+    def differing(self) -> list[str]:
+        """Settings that are no longer what was set at ``open``, each with its wanted and its found value."""
+        ...
+
+    def close(self) -> None:
+        """Let go of the device; never raises, may be called at any time."""
+        ...
