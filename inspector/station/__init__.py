@@ -1,1 +1,1 @@
-"""station."""
+"""The station process: it keeps the books, and never touches a pixel."""
