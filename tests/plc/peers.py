@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import paho.mqtt.client as mqtt
+from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+
+MOSQUITTO = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin:/usr/local/sbin")
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_for(condition: Callable[[], Any], limit_s: float = 10.0, what: str = "condition") -> None:
+    end = time.monotonic() + limit_s
+    while not condition():
+        assert time.monotonic() < end, f"{what}: not within {limit_s} s"
+        time.sleep(0.005)
+
+
+class Broker:
+    """A broker as a process of its own that can be killed and started again on its port."""
+
+    def __init__(self, command: list[str], port: int, log: Path) -> None:
+        self.command, self.port, self._log = command, port, log
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> Broker:
+        with self._log.open("ab") as log:
+            self.process = subprocess.Popen(self.command, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+        wait_for(self._listens, what=f"broker on port {self.port}")
+        return self
+
+    def kill(self) -> None:
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait(10)
+
+    def freeze(self) -> None:
+        assert self.process is not None
+        os.kill(self.process.pid, signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        assert self.process is not None
+        os.kill(self.process.pid, signal.SIGCONT)
+
+    def close(self) -> None:
+        if self.process is not None and self.process.poll() is None:
+            self.thaw()
+            self.kill()
+
+    def _listens(self) -> bool:
+        assert self.process is not None and self.process.poll() is None, "the broker ended"
+        try:
+            socket.create_connection(("127.0.0.1", self.port), 0.2).close()
+        except OSError:
+            return False
+        return True
+
+
+class Peer:
+    """A plain client on the other side: what a PLC sees, with no help."""
+
+    def __init__(self, port: int, *filters: str, version: str = "3.1.1", username: str = "") -> None:
+        protocol = MQTTProtocolVersion.MQTTv5 if version == "5" else MQTTProtocolVersion.MQTTv311
+        self.client = mqtt.Client(CallbackAPIVersion.VERSION2, protocol=protocol)
+        if username:
+            self.client.username_pw_set(username, "secret")
+        self.messages: list[mqtt.MQTTMessage] = []
+        self._filters, self._subscribed = filters, threading.Event()
+        self.client.on_connect = self._on_connect
+        self.client.on_subscribe = lambda *_: self._subscribed.set()
+        self.client.on_message = lambda _c, _d, message: self.messages.append(message)
+        self.client.reconnect_delay_set(1, 1)
+        self.client.connect("127.0.0.1", port, 5)
+        self.client.loop_start()
+        assert self._subscribed.wait(10), "not subscribed"
+
+    def _on_connect(self, client: mqtt.Client, *_: Any) -> None:
+        client.subscribe([(name, 1) for name in self._filters or ("peer/none",)])
+
+    def on(self, topic_end: str) -> list[mqtt.MQTTMessage]:
+        return [message for message in list(self.messages) if message.topic.endswith(topic_end)]
+
+    def close(self) -> None:
+        self.client.disconnect()
+        self.client.loop_stop()
