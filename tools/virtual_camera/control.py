@@ -1,0 +1,405 @@
+"""The other end of the virtual camera: what stands before its lens, its trigger wires, its cable.
+
+A `CameraControl` is a memory-mapped file that the camera (a GenTL producer in another process) and any number of
+clients share; the camera finds it by the environment variable `VIRTUAL_CAMERA_CONTROL`. The layout is that of
+`control_layout.h`; both ends refuse a file of another version.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import fcntl
+import mmap
+import os
+import platform
+import shutil
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+CTI = Path(__file__).resolve().parent / "build" / "virtual_camera.cti"
+ENVIRONMENT = "VIRTUAL_CAMERA_CONTROL"
+
+MAX_DEVICES = 4
+MAX_PICTURE = (2048, 2448)  # rows, columns
+FAULTS = {"None": 0, "DropFrame": 1, "LoseTrigger": 2, "Incomplete": 3, "Delay": 4, "Disconnect": 5}
+LOSS_STYLES = {"Silent": 0, "Error": 1, "Strict": 2, "Block": 3}
+
+_MAGIC = b"VCAMCTRL"
+_VERSION = 1
+_PAGE = 4096
+_SLOTS = 3
+_LINES = 2
+_NO_PICTURE = 0xFFFFFFFF
+_SLOT_BYTES = -(-MAX_PICTURE[0] * MAX_PICTURE[1] * 3 // _PAGE) * _PAGE
+_COUNT_DISCONNECTS = 9
+_SYS_FUTEX = {"x86_64": 202, "aarch64": 98, "riscv64": 98}
+_FUTEX_WAKE = 1
+
+_HEADER = np.dtype(
+    [
+        ("magic", "S8"),
+        ("version", "<u4"),
+        ("devices", "<u4"),
+        ("device_stride", "<u4"),
+        ("picture_slots", "<u4"),
+        ("picture_offset", "<u8"),
+        ("picture_stride", "<u8"),
+        ("sensor_width", "<u4"),
+        ("sensor_height", "<u4"),
+    ]
+)
+_SLOT = np.dtype(
+    [
+        ("sequence", "<u4"),
+        ("width", "<u4"),
+        ("height", "<u4"),
+        ("channels", "<u4"),
+        ("part_number", "<u8"),
+        ("reserved", "<u8"),
+    ]
+)
+_FAULT = np.dtype(
+    [
+        ("armed", "<u8"),
+        ("parameter", "<u4"),
+        ("loss_style", "<u4"),
+        ("settings_lost", "<u4"),
+        ("block_ms", "<u4"),
+    ]
+)
+_DEVICE = np.dtype(
+    [
+        ("wake", "<u4"),
+        ("present", "<u4"),
+        ("gone_until_ns", "<u8"),
+        ("loss_generation", "<u4"),
+        ("loss_style", "<u4"),
+        ("settings_lost", "<u4"),
+        ("block_ms", "<u4"),
+        ("line_status", "<u4"),
+        ("latest_picture", "<u4"),
+        ("rising", "<u4", (_LINES,)),
+        ("falling", "<u4", (_LINES,)),
+        ("temperature_c", "<f8"),
+        ("pictures", _SLOT, (_SLOTS,)),
+        ("faults", _FAULT, (16,)),
+        ("counters", "<u8", (16,)),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Counters:
+    """The camera's own book since the control file was made. `exposed + missed` is every trigger it saw."""
+
+    triggers: int  # seen: accepted and missed
+    missed: int  # came while the camera was busy or stopped
+    lost: int  # eaten by LoseTrigger: never seen
+    exposed: int  # exposures started
+    delivered: int  # buffers handed over, incomplete ones too
+    underruns: int  # no buffer was queued
+    dropped: int  # eaten by DropFrame
+    incomplete: int
+    delayed: int
+    disconnects: int
+    last_part: int  # part number of the picture exposed last
+
+
+class CameraControl:
+    """Pictures, trigger wires, faults and cable of the virtual cameras behind one control file.
+
+    Safe to use from several threads and processes at once. `device` is 0 for VC0001, 1 for VC0002 and so on.
+    """
+
+    def __init__(self, path: Path, descriptor: int) -> None:
+        self.path = path
+        self._descriptor = descriptor
+        self._lock = threading.Lock()
+        self._map = mmap.mmap(descriptor, 0)
+        self._header = np.frombuffer(self._map, _HEADER, 1)[0]
+        self._pages: list[Any] = [
+            np.frombuffer(self._map, _DEVICE, 1, _PAGE * (1 + i)) for i in range(int(self._header["devices"]))
+        ]
+        self._pixels = np.frombuffer(self._map, np.uint8)
+        self._libc = ctypes.CDLL(None, use_errno=True)
+
+    @classmethod
+    def create(cls, path: Path, devices: int = 2, sensor: tuple[int, int] = (1024, 1280)) -> CameraControl:
+        """Make a new control file, replacing an old one. `sensor`: rows and columns of every camera.
+
+        The file is sparse: pictures take space only when they are shown. Put it where memory is (a runtime
+        directory), not on a disk.
+        """
+        path = Path(path)
+        if not 1 <= devices <= MAX_DEVICES:
+            raise ValueError(f"devices is {devices}, allowed is 1 to {MAX_DEVICES}")
+        rows, columns = sensor
+        if not (64 <= rows <= 4096 and 64 <= columns <= 4096) or columns % 4 or rows % 2:
+            raise ValueError(f"sensor is {sensor}, allowed is 64 to 4096, rows even, columns a multiple of 4")
+        header = np.zeros(1, _HEADER)
+        header["magic"], header["version"], header["devices"] = _MAGIC, _VERSION, devices
+        header["device_stride"], header["picture_slots"] = _PAGE, _SLOTS
+        header["picture_offset"], header["picture_stride"] = _PAGE * (1 + devices), _SLOT_BYTES
+        header["sensor_height"], header["sensor_width"] = rows, columns
+        page = np.zeros(1, _DEVICE)
+        page["present"], page["latest_picture"], page["temperature_c"] = 1, _NO_PICTURE, 41.5
+
+        new = path.with_name(f"{path.name}.{os.getpid()}.new")
+        try:
+            with new.open("wb") as file:
+                file.write(header.tobytes())
+                for i in range(devices):
+                    file.seek(_PAGE * (1 + i))
+                    file.write(page.tobytes())
+                file.truncate(_PAGE * (1 + devices) + _SLOT_BYTES * _SLOTS * devices)
+            new.replace(path)
+        finally:
+            new.unlink(missing_ok=True)
+        return cls.open(path)
+
+    @classmethod
+    def open(cls, path: Path) -> CameraControl:
+        """Open an existing control file. Raises FileNotFoundError, or ValueError when it is something else."""
+        path = Path(path)
+        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        try:
+            raw = os.pread(descriptor, _HEADER.itemsize, 0)
+            if len(raw) < _HEADER.itemsize or raw[:8] != _MAGIC:
+                raise ValueError(f"{path} is not a virtual camera control file")
+            header = np.frombuffer(raw, _HEADER)[0]
+            if header["version"] != _VERSION:
+                raise ValueError(
+                    f"{path} has layout {header['version']}, this program needs {_VERSION}: make it anew"
+                )
+            need = int(header["picture_offset"]) + int(header["picture_stride"]) * _SLOTS * int(header["devices"])
+            if header["picture_stride"] != _SLOT_BYTES or os.fstat(descriptor).st_size < need:
+                raise ValueError(f"{path} is damaged: its header does not fit its size")
+            return cls(path, descriptor)
+        except BaseException:
+            os.close(descriptor)
+            raise
+
+    @property
+    def devices(self) -> int:
+        """How many cameras there are."""
+        return len(self._pages)
+
+    @property
+    def sensor(self) -> tuple[int, int]:
+        """Rows and columns of the cameras' sensors."""
+        return int(self._header["sensor_height"]), int(self._header["sensor_width"])
+
+    def show(self, device: int, image: NDArray[np.uint8], part_number: int = 0) -> None:
+        """Put a picture before the lens: uint8, (rows, columns) grey or (rows, columns, 3) RGB.
+
+        It stays until the next one. Smaller than the sensor: centred, dark around; larger: cut. Every exposure
+        that starts after the return takes it.
+        """
+        page = self._page(device)
+        if image.dtype != np.uint8 or not (image.ndim == 2 or (image.ndim == 3 and image.shape[2] == 3)):
+            raise ValueError(
+                f"a picture is {image.dtype} {image.shape}, allowed is uint8 (rows, columns) or (rows, columns, 3)"
+            )
+        rows, columns = image.shape[:2]
+        if not (0 < rows <= MAX_PICTURE[0] and 0 < columns <= MAX_PICTURE[1]):
+            raise ValueError(f"a picture has {rows} x {columns} pixels, allowed is up to {MAX_PICTURE[0]} x {MAX_PICTURE[1]}")
+        if not 0 <= part_number < 1 << 64:
+            raise ValueError(f"part_number is {part_number}, allowed is 0 to 2**64 - 1")
+        with self._locked():
+            slot = (int(page["latest_picture"][0]) + 1) % _SLOTS
+            place = page["pictures"][0][slot : slot + 1]
+            place["sequence"] += 1  # odd: a camera that reads it now takes it back
+            start = int(self._header["picture_offset"]) + _SLOT_BYTES * (device * _SLOTS + slot)
+            self._pixels[start : start + image.size].reshape(image.shape)[...] = image
+            place["width"], place["height"], place["channels"] = columns, rows, 3 if image.ndim == 3 else 1
+            place["part_number"] = part_number
+            place["sequence"] += 1
+            page["latest_picture"] = slot
+
+    def pulse(self, device: int, line: int = 1) -> None:
+        """Pull a trigger wire high and low again."""
+        page = self._line(device, line)
+        with self._locked():
+            page["rising"][0][line] += 1
+            page["falling"][0][line] += 1
+            page["line_status"] &= ~np.uint32(1 << line)
+        self._wake(page)
+
+    def set_line(self, device: int, line: int, high: bool) -> None:
+        """Set the level of a wire; a change is an edge."""
+        page = self._line(device, line)
+        with self._locked():
+            was = bool(int(page["line_status"][0]) >> line & 1)
+            if was == high:
+                return
+            page["line_status"] ^= np.uint32(1 << line)
+            page["rising" if high else "falling"][0][line] += 1
+        self._wake(page)
+
+    def arm(self, device: int, fault: str, *, count: int = 1, skip: int = 0, **parameters: Any) -> None:
+        """Arm a fault, named as the feature SimFault: after `skip` frames (triggers) it happens `count` times.
+
+        Parameters: Incomplete takes `filled_percent` (50), Delay `delay_ms` (100), Disconnect `gone_ms` (1000),
+        `style` ("Silent"), `settings_lost` (True) and `block_ms` (1000), and happens at once when `skip` is 0.
+        """
+        page = self._page(device)
+        if fault not in FAULTS:
+            raise ValueError(f"fault is {fault!r}, allowed is {', '.join(FAULTS)}")
+        if not (1 <= count <= 1_000_000 and 0 <= skip <= 1_000_000):
+            raise ValueError(f"count is {count} and skip {skip}, allowed is 1 and 0 to 1000000")
+        allowed: dict[str, dict[str, Any]] = {
+            "Incomplete": {"filled_percent": 50},
+            "Delay": {"delay_ms": 100},
+            "Disconnect": {"gone_ms": 1000, "style": "Silent", "settings_lost": True, "block_ms": 1000},
+        }
+        values = allowed.get(fault, {})
+        unknown = parameters.keys() - values.keys()
+        if unknown:
+            raise ValueError(f"{fault} has no parameter {sorted(unknown)[0]!r}, it has {', '.join(values) or 'none'}")
+        values.update(parameters)
+        if fault == "None":
+            with self._locked():
+                page["faults"]["armed"] = 0
+            return
+        if fault == "Disconnect":
+            if skip == 0:
+                self.disconnect(device, **values)
+                return
+            count = 1
+        number = values.get("filled_percent", values.get("delay_ms", values.get("gone_ms", 0)))
+        self._check_loss(int(number), values.get("style", "Silent"), int(values.get("block_ms", 0)))
+        with self._locked():
+            record = page["faults"][0][FAULTS[fault] : FAULTS[fault] + 1]
+            record["armed"] = 0
+            record["parameter"] = number
+            record["loss_style"] = LOSS_STYLES[values.get("style", "Silent")]
+            record["settings_lost"] = int(values.get("settings_lost", False))
+            record["block_ms"] = values.get("block_ms", 0)
+            record["armed"] = count << 32 | skip
+
+    def disconnect(
+        self,
+        device: int,
+        gone_ms: int = 0,
+        style: str = "Silent",
+        settings_lost: bool = True,
+        block_ms: int = 1000,
+    ) -> None:
+        """Pull the cable. `gone_ms` 0: until `reconnect()`. What calls then answer is `style` (SimLossStyle).
+
+        `settings_lost`: the camera comes back as after switching on, with its UserSetDefault.
+        """
+        page = self._page(device)
+        self._check_loss(gone_ms, style, block_ms)
+        with self._locked():
+            page["loss_style"] = LOSS_STYLES[style]
+            page["settings_lost"] = int(settings_lost)
+            page["block_ms"] = block_ms
+            page["gone_until_ns"] = time.monotonic_ns() + gone_ms * 1_000_000 if gone_ms else 0
+            page["loss_generation"] += 1
+            page["counters"][0][_COUNT_DISCONNECTS] += 1
+            page["present"] = 0  # last: now it counts
+        self._wake(page)
+
+    def reconnect(self, device: int) -> None:
+        """Plug the cable in again."""
+        page = self._page(device)
+        with self._locked():
+            if not page["present"][0]:
+                page["gone_until_ns"] = 1  # the past: the camera comes back, and does what a power-up needs
+        self._wake(page)
+
+    def counters(self, device: int) -> Counters:
+        """Read the camera's counters."""
+        values = self._page(device)["counters"][0]
+        return Counters(*(int(value) for value in values[:11]))
+
+    def set_temperature(self, device: int, celsius: float) -> None:
+        """Set what DeviceTemperature reads."""
+        self._page(device)["temperature_c"] = float(celsius)
+
+    def close(self) -> None:
+        """Let go of the file; the cameras keep running. Further calls raise ValueError."""
+        if self._descriptor < 0:
+            return
+        self._pages = []
+        del self._header, self._pixels
+        self._map.close()
+        os.close(self._descriptor)
+        self._descriptor = -1
+
+    def __enter__(self) -> CameraControl:
+        """Nothing to do."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close."""
+        self.close()
+
+    def _page(self, device: int) -> Any:
+        if self._descriptor < 0:
+            raise ValueError(f"{self.path} was closed")
+        if not 0 <= device < len(self._pages):
+            raise ValueError(f"device is {device}, allowed is 0 to {len(self._pages) - 1}")
+        return self._pages[device]
+
+    def _line(self, device: int, line: int) -> Any:
+        if not 0 <= line < _LINES:
+            raise ValueError(f"line is {line}, allowed is 0 to {_LINES - 1}")
+        return self._page(device)
+
+    @staticmethod
+    def _check_loss(number: int, style: str, block_ms: int) -> None:
+        if style not in LOSS_STYLES:
+            raise ValueError(f"style is {style!r}, allowed is {', '.join(LOSS_STYLES)}")
+        if not (0 <= number <= 3_600_000 and 0 <= block_ms <= 60_000):
+            raise ValueError(f"{number} or {block_ms} ms is out of range, allowed is up to 3600000 and 60000")
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Keep other threads and processes out. The two system calls also order the stores on weak machines."""
+        with self._lock:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX)
+            try:
+                yield
+            finally:
+                fcntl.flock(self._descriptor, fcntl.LOCK_UN)
+
+    def _wake(self, page: Any) -> None:
+        # Any other value does, and unlike an increment it cannot collide with one of the camera's own.
+        page["wake"] = int.from_bytes(os.urandom(4), "little")
+        number = _SYS_FUTEX.get(platform.machine())
+        if number is not None:  # elsewhere the camera looks every 20 ms
+            self._libc.syscall(number, ctypes.c_void_p(page.ctypes.data), _FUTEX_WAKE, 0x7FFFFFFF, None, None, 0)
+
+
+def build() -> Path:
+    """Compile the virtual camera when its sources are newer and return the .cti. RuntimeError says what is missing."""
+    folder = CTI.parents[1]
+    sources = [*folder.glob("*.c"), *folder.glob("*.h"), folder / "camera.xml", folder / "Makefile"]
+    if CTI.exists() and all(source.stat().st_mtime <= CTI.stat().st_mtime for source in sources):
+        return CTI
+    compiler = os.environ.get("CC", "cc")
+    for tool in ("make", compiler):
+        if shutil.which(tool) is None:
+            raise RuntimeError(
+                f"the virtual camera cannot be built: there is no `{tool}`; on Debian: apt install build-essential"
+            )
+    CTI.parent.mkdir(exist_ok=True)
+    with (CTI.parent / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # two tests may ask at once
+        done = subprocess.run(
+            ["make", "-C", str(folder), f"CC={compiler}"], capture_output=True, text=True, timeout=300
+        )
+    if done.returncode != 0:
+        raise RuntimeError(f"the virtual camera cannot be built:\n{(done.stdout + done.stderr)[-2000:]}")
+    return CTI
