@@ -1,0 +1,154 @@
+"""The station's side of the judge process: load a recipe, get verdicts, notice late ones."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from pathlib import Path
+
+from inspector.codes import Code
+from inspector.parts import InspectionFault, Outcome, Part, Verdict
+from inspector.station.children import Child, ChildGone
+from inspector.station.leases import Lease
+from inspector.wire import FromChild, Judge, Judged, Load, Loaded, LoadFailed
+
+LOAD_LIMIT_S = 120.0  # building a TensorRT engine takes a while
+
+
+class JudgeDesk:
+    """One judge process and what it is working on."""
+
+    def __init__(
+        self,
+        *,
+        cache: Path,
+        backend: str,
+        threads: int,
+        late: Callable[[Verdict], None],
+        changed: Callable[[], None],
+    ) -> None:
+        """``late(verdict)``: a verdict nobody waits for any more. ``changed()``: ready or not has changed."""
+        self._late = late
+        self._changed = changed
+        self._waiting: dict[int, asyncio.Future[Verdict]] = {}
+        self._leases: OrderedDict[int, Lease] = OrderedDict()
+        self._path: Path | None = None
+        self._loading: asyncio.Future[Loaded] | None = None
+        self.loaded: Loaded | None = None
+        self.text = "starting"
+        self.since = time.monotonic()
+        arguments = ["--cache", str(cache), "--backend", backend, "--threads", str(threads)]
+        self.child = Child(
+            "judge",
+            "inspector.recipe.process",
+            arguments,
+            receive=self._received,
+            started=self._started,
+            gone=self._gone,
+        )
+
+    def start(self) -> None:
+        """Start the process."""
+        self.child.start()
+
+    @property
+    def ready(self) -> bool:
+        """A recipe is loaded and the process is there."""
+        return self.loaded is not None and self.child.up
+
+    async def load(self, path: Path) -> Loaded:
+        """Load a recipe, whatever was loaded before. Raises InspectionFault 303 when it can't run.
+
+        The recipe is remembered: a judge that died loads it again by itself.
+        """
+        self._path = path
+        self._state(None, f"loading {path.name}")
+        if self._loading is not None and not self._loading.done():
+            self._loading.cancel()
+        loading = self._loading = asyncio.get_running_loop().create_future()
+        self._ask()
+        try:
+            return await asyncio.wait_for(asyncio.shield(loading), LOAD_LIMIT_S)
+        except asyncio.TimeoutError:
+            self.child.kill(f"loading {path.name} took more than {LOAD_LIMIT_S:.0f} s")
+            raise InspectionFault(Code.RECIPE_INVALID, f"loading {path.name} took too long") from None
+        except asyncio.CancelledError:
+            if loading.cancelled():
+                raise InspectionFault(Code.RECIPE_INVALID, "another recipe was asked for meanwhile") from None
+            raise
+
+    def _ask(self) -> None:
+        if self._path is None or not self.child.up:
+            return  # asked when the process has started
+        self.child.patience(LOAD_LIMIT_S)
+        self.child.send(Load(str(self._path)))
+
+    async def judge(self, part: Part, lease: Lease) -> Verdict:
+        """The verdict about a part. Raises InspectionFault; cancelling leaves the pictures held until it answers."""
+        if self.loaded is None:
+            raise InspectionFault(Code.RECIPE_INVALID, f"no recipe is loaded: {self.text}")
+        future: asyncio.Future[Verdict] = asyncio.get_running_loop().create_future()
+        try:
+            self.child.send(Judge(part, lease.frames))
+        except ChildGone as error:
+            raise InspectionFault(Code.INTERNAL_ERROR, str(error)) from error
+        lease.hold()
+        self._leases[part.seq] = lease
+        self._waiting[part.seq] = future
+        try:
+            return await future
+        finally:
+            self._waiting.pop(part.seq, None)
+
+    def give_up(self, seq: int, fault: InspectionFault) -> None:
+        """Whoever waits for this part's verdict gets the fault."""
+        future = self._waiting.get(seq)
+        if future is not None and not future.done():
+            future.set_exception(fault)
+
+    def _received(self, message: FromChild) -> None:
+        if isinstance(message, Judged):
+            self._judged(message.verdict)
+        elif isinstance(message, Loaded) and message.path == str(self._path):
+            self.child.patience(None)
+            self._state(message, message.backend or "no model")
+            if self._loading is not None and not self._loading.done():
+                self._loading.set_result(message)
+        elif isinstance(message, LoadFailed) and message.path == str(self._path):
+            self.child.patience(None)
+            self._state(None, message.text)
+            if self._loading is not None and not self._loading.done():
+                self._loading.set_exception(InspectionFault(Code.RECIPE_INVALID, message.text))
+
+    def _judged(self, verdict: Verdict) -> None:
+        seq = verdict.part.seq
+        lease = self._leases.pop(seq, None)
+        if lease is None:
+            return  # not asked for: a judge that talks to itself is not believed
+        lease.drop()
+        future = self._waiting.get(seq)
+        if future is not None and not future.done():
+            future.set_result(verdict)
+        elif verdict.outcome is not Outcome.NOT_INSPECTED:
+            self._late(verdict)
+
+    def _started(self) -> None:
+        if self._path is not None:
+            self._ask()
+
+    def _gone(self, why: str) -> None:
+        self._state(None, f"judge process is gone: {why}")
+        for future in list(self._waiting.values()):
+            if not future.done():
+                future.set_exception(InspectionFault(Code.INTERNAL_ERROR, f"the judge died: {why}"))
+        for lease in self._leases.values():
+            lease.drop()
+        self._leases.clear()
+
+    def _state(self, loaded: Loaded | None, text: str) -> None:
+        if (loaded is None) != (self.loaded is None):
+            self.since = time.monotonic()
+        self.loaded, self.text = loaded, text
+        self._changed()
