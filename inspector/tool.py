@@ -68,6 +68,11 @@ Fail = Annotated[
 class Session(Protocol):
     """A loaded model. Contract: a failed run raises, it never returns the last output."""
 
+    @property
+    def backend(self) -> str:
+        """What runs it: cpu, tensorrt ..."""
+        ...
+
     def run(self, batch: Mapping[str, Array]) -> dict[str, Array]:
         """Outputs by name for inputs by name. Raises InspectionFault."""
         ...
@@ -96,6 +101,14 @@ class Shelf(Protocol):
     def mm_per_px(self) -> float | None:
         """Scale of the calibration, None when the recipe has none."""
         ...
+
+
+def full_scale(frame: Frame) -> int:
+    """The largest grey value the camera can send in this pixel format: 255, 1023, 4095 or 65535."""
+    bits = re.search(r"(10|12|14|16)", frame.ref.pixel_format)
+    if frame.image.dtype == np.uint8:
+        return 255
+    return (1 << int(bits[1])) - 1 if bits else 65535
 
 
 @dataclass(frozen=True)
@@ -130,9 +143,8 @@ class View:
 
     @property
     def full_scale(self) -> int:
-        """The largest grey value the camera can send in this pixel format: 255, 1023, 4095 or 65535."""
-        bits = re.search(r"(10|12|14|16)", self.frame.ref.pixel_format)
-        return 255 if self.image.dtype == np.uint8 or bits is None else (1 << int(bits[1])) - 1
+        """See :func:`full_scale`."""
+        return full_scale(self.frame)
 
     @property
     def grey8(self) -> Array:
@@ -176,21 +188,22 @@ class View:
         return length_px / self.px_per_unit
 
     def rectify(self, region: tuple[float, float, float, float], units_per_px: float, size: tuple[int, int]) -> Array:
-        """The region (x0, y0, x1, y1 in units) upright: (H, W) grey with ``size`` = (W, H), linear sampling.
+        """The region (x0, y0, x1, y1 in units) upright: (H, W) uint8 grey with ``size`` = (W, H).
 
-        Pixel (i, j) of the result shows the point ``x0 + (i + 0.5) * units_per_px`` and likewise for y. Outside
-        the picture the border is repeated. Where the result is coarser than the picture, the picture is box-blurred
-        to the result's pitch first, so that thin defects are averaged rather than skipped.
+        Pixel (i, j) of the result shows the point ``x0 + (i + 0.5) * units_per_px`` and likewise for y, sampled
+        linearly. Outside the picture the border is repeated. Where the result is coarser than the picture, the
+        picture is smoothed to about the result's pitch first, with a kernel of odd size so that nothing shifts:
+        thin defects are averaged rather than skipped. Models are trained on exactly this.
         """
         x0, y0 = region[0], region[1]
         u = units_per_px
         step = np.array([[u, 0.0, x0 + 0.5 * u], [0.0, u, y0 + 0.5 * u]])
         full = self.matrix[:, :2] @ step
         full[:, 2] += self.matrix[:, 2]
-        source = self.grey
-        box = int(round(u * self.px_per_unit))
-        if box >= 2:
-            source = cv2.blur(source, (box, box))
+        source = self.grey8
+        kernel = 2 * round(u * self.px_per_unit / 2) + 1
+        if kernel >= 3:
+            source = cv2.GaussianBlur(source, (kernel, kernel), 0)
         return cv2.warpAffine(
             source, full, size, flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_REPLICATE
         )

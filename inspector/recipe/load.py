@@ -1,0 +1,183 @@
+"""From a recipe's file to a recipe that is ready to judge."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from inspector.calibrate.scale import Scale, load_scale
+from inspector.recipe.check import fails, read_spec
+from inspector.recipe.model import SECTION_NAMES, Spec, deadline_ms
+from inspector.recipe.shelf import ArtefactError, Store, ToolShelf, Wish
+from inspector.tool import DefectsTool, Tool
+from inspector.yamlfile import FileError, YamlFile
+
+
+@dataclass(frozen=True)
+class LoadedRecipe:
+    """A recipe with its artefacts opened. ``sha`` covers its text and every artefact it took."""
+
+    spec: Spec
+    sha: str
+    scales: Mapping[str | None, Scale]  # by camera; without an entry lengths are px
+    store: Store
+
+    @property
+    def number(self) -> int:
+        """The number the PLC selects."""
+        return self.spec.head.recipe
+
+    @property
+    def rev(self) -> int:
+        """Revision."""
+        return self.spec.head.rev
+
+    @property
+    def name(self) -> str:
+        """Name for people."""
+        return self.spec.head.name
+
+    @property
+    def deadline_ms(self) -> int:
+        """Time from trigger to verdict, in ms."""
+        return deadline_ms(self.spec.head.verdict.within)
+
+    @property
+    def cameras(self) -> tuple[str, ...]:
+        """Cameras whose pictures it needs; empty: the station's only camera, whatever its name."""
+        return tuple(self.spec.head.cameras)
+
+    @property
+    def model_shas(self) -> dict[str, str]:
+        """Digest of each model by its name."""
+        return dict(self.store.model_shas)
+
+    @property
+    def backend(self) -> str:
+        """What runs the models: cpu, tensorrt ...; empty without a model."""
+        return self.store.backend
+
+    @property
+    def keep(self) -> dict[str, int]:
+        """Archive: 1 in N by outcome, 0 none."""
+        return self.spec.head.verdict.keep.by_outcome
+
+    @property
+    def stop_line(self) -> int:
+        """Ask the PLC to stop after so many equal rejects in a row; 0 never."""
+        return self.spec.head.verdict.stop_line
+
+    def mm_per_px(self, camera: str | None) -> float | None:
+        """Scale of a camera's picture, None without calibration."""
+        scale = self.scales.get(camera)
+        return scale.mm_per_px if scale else None
+
+    def close(self) -> None:
+        """Free the models; calling it twice is harmless."""
+        self.store.close()
+
+
+def load_recipe(
+    path: Path, *, backend: Wish = "auto", cache_dir: Path | None = None, threads: int = 1
+) -> LoadedRecipe:
+    """Read, check and open a recipe; ``threads`` is for its models. Raises FileError with every problem."""
+    spec, file, problems = read_spec(path)
+    if spec is None:
+        raise FileError(problems)
+    store = Store(path.parent, backend, cache_dir, threads)
+    try:
+        scales = _scales(spec, file, store, problems)
+        for name, tool in spec.steps.items():
+            camera = spec.camera_of(tool)
+            scale = scales.get(camera)
+            if scale is None and spec.calibration_of(camera) is not None:
+                continue  # its calibration has a problem of its own
+            problems += _open(file, name, tool, ToolShelf(store, scale.mm_per_px if scale else None))
+        if problems:
+            raise FileError(problems)
+        return LoadedRecipe(spec, _sha(file, store), scales, store)
+    except BaseException:
+        store.close()
+        raise
+
+
+def find_recipes(folder: Path) -> tuple[dict[int, Path], list[str]]:
+    """Recipes of a folder (``*.yaml``) by number, and the problems of those that can't be used.
+
+    Only their text is checked; artefacts are opened by :func:`load_recipe`.
+    """
+    found: dict[int, Path] = {}
+    problems: list[str] = []
+    if not folder.is_dir():
+        return {}, [f"{folder}: not a folder"]
+    for path in sorted(folder.glob("*.yaml")):
+        try:
+            spec, file, faults = read_spec(path)
+        except FileError as error:
+            problems += error.problems
+            continue
+        problems += faults
+        if spec is None or faults:
+            continue
+        number = spec.head.recipe
+        if number in found:
+            problems.append(file.problem(["recipe"], f"found {number}, which is also the number of {found[number]}"))
+        else:
+            found[number] = path
+    return found, problems
+
+
+def reject_codes(spec: Spec) -> dict[int, str]:
+    """The recipe's own codes and their words."""
+    return {code: text for tool in spec.steps.values() for _, code, text in fails(tool)}
+
+
+def _scales(spec: Spec, file: YamlFile, store: Store, problems: list[str]) -> dict[str | None, Scale]:
+    scales: dict[str | None, Scale] = {}
+    for camera in spec.head.cameras or (None,):
+        reference = spec.calibration_of(camera)
+        if reference is None:
+            continue
+        own = camera is not None and spec.head.cameras[camera].calibration is not None
+        where = ["cameras", str(camera), "calibration"] if own else ["calibration"]
+        try:
+            scales[camera] = load_scale(store.file(reference))
+        except FileError as error:
+            problems += [file.problem(where, problem) for problem in error.problems]
+        except ArtefactError as error:
+            problems.append(file.problem(where, str(error)))
+    return scales
+
+
+def _open(file: YamlFile, name: str, tool: Tool, shelf: ToolShelf) -> list[str]:
+    where = (tool.section, name)
+    try:
+        tool.open(shelf)
+    except ArtefactError as error:
+        keys = [k for k, v in file.data[tool.section][name].items() if v == error.reference]
+        return [file.problem([*where, *keys[:1]], str(error))]
+    except ValueError as error:
+        return [file.problem(where, str(error))]
+    if not isinstance(tool, DefectsTool):
+        return []
+    labels = tool.labels()
+    problems = [
+        file.problem([*where, "reject", label], f"found {label!r}, allowed: {', '.join(labels)}")
+        for label in tool.reject
+        if label not in labels
+    ]
+    if missing := [label for label in labels if label not in tool.reject]:
+        text = f"no limits for {', '.join(missing)}; allowed for each label: limits, or ignore"
+        problems.append(file.problem([*where, "reject"], text))
+    return problems
+
+
+def _sha(file: YamlFile, store: Store) -> str:
+    """Over what the recipe says, not how its text is laid out; the order of steps counts, that of keys does not."""
+    head = {k: v for k, v in file.data.items() if k not in SECTION_NAMES}
+    steps = [[section, list((file.data.get(section) or {}).items())] for section in SECTION_NAMES]
+    canonical = json.dumps([head, steps, store.artefacts], sort_keys=True, ensure_ascii=False, default=str)
+    return hashlib.sha256(canonical.encode()).hexdigest()

@@ -1,0 +1,159 @@
+"""The judge process: holds one recipe, judges the parts it is given, one after another.
+
+Started by the station as ``python -m inspector.recipe.process --fd N --cache DIR --threads 1``. It answers every
+message or dies; it never goes on with a recipe that it could not load.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import cast
+
+import cv2
+import numpy as np
+
+from inspector import child
+from inspector.codes import Code
+from inspector.parts import Frame, FrameRef, InspectionFault, Part, Trigger, Verdict
+from inspector.recipe.judge import judge
+from inspector.recipe.load import LoadedRecipe, load_recipe
+from inspector.recipe.shelf import Wish
+from inspector.ring import RingReader
+from inspector.wire import Judge, Judged, Load, Loaded, LoadFailed, Ping, Stop
+from inspector.yamlfile import FileError
+
+IDLE_S = 1.0  # how long one wait for a message is
+EXIT_POISONED = 3  # the accelerator is lost to this process; a new one may get it back
+
+_log = logging.getLogger(__name__)
+
+
+class JudgeProcess:
+    """What the judge process knows: one loaded recipe, or none."""
+
+    def __init__(self, channel: child.Channel, backend: Wish, cache_dir: Path | None, threads: int) -> None:
+        self._channel = channel
+        self._backend: Wish = backend
+        self._cache_dir = cache_dir
+        self._threads = threads
+        self._recipe: LoadedRecipe | None = None
+        self._rings = RingReader()
+
+    def run(self) -> int:
+        """Answer messages until the station says stop or is gone; the exit status."""
+        try:
+            while True:
+                message = self._channel.receive(IDLE_S)
+                if isinstance(message, Ping):
+                    self._channel.pong(message)
+                elif isinstance(message, Load):
+                    self._channel.send(self._load(message.path))
+                elif isinstance(message, Judge):
+                    self._channel.send(Judged(self._judge(message)))
+                    if self._recipe is not None and self._recipe.store.poisoned:
+                        _log.error("the accelerator failed; this process ends, a new one is needed")
+                        return EXIT_POISONED
+                elif isinstance(message, Stop):
+                    return 0
+                elif message is not None:
+                    _log.error("message %s is not for a judge", message.kind)
+        except EOFError:
+            return 0  # nobody is left to answer to
+        finally:
+            self._drop()
+
+    def _drop(self) -> None:
+        recipe, self._recipe = self._recipe, None
+        if recipe is not None:
+            recipe.close()
+
+    def _load(self, path: str) -> Loaded | LoadFailed:
+        self._drop()  # whatever comes now, the old recipe is over: it must not judge under the new one's name
+        try:
+            recipe = load_recipe(
+                Path(path), backend=self._backend, cache_dir=self._cache_dir, threads=self._threads
+            )
+        except FileError as error:
+            return LoadFailed(path, str(error))
+        except InspectionFault as fault:
+            return LoadFailed(path, f"{path}: {fault.text}")
+        except Exception as error:  # the station must hear of it, whatever it is
+            _log.error("loading %s broke: %s", path, traceback.format_exc())
+            return LoadFailed(path, f"{path}: loading broke: {type(error).__name__}: {error}")
+        _warm_up(recipe)
+        self._recipe = recipe
+        return Loaded(
+            path,
+            recipe.number,
+            recipe.rev,
+            recipe.name,
+            recipe.sha,
+            recipe.deadline_ms,
+            recipe.cameras,
+            backend=recipe.backend,
+            model_shas=recipe.model_shas,
+            keep=recipe.keep,
+            stop_line=recipe.stop_line,
+        )
+
+    def _judge(self, order: Judge) -> Verdict:
+        part, recipe = order.part, self._recipe
+        try:
+            if recipe is None:
+                raise InspectionFault(Code.RECIPE_INVALID, "Not inspected: no recipe is loaded")
+            if part.recipe_sha != recipe.sha:
+                raise InspectionFault(
+                    Code.RECIPE_INVALID,
+                    f"Not inspected: the part is for recipe {part.recipe} ({part.recipe_sha[:12] or 'none'}), "
+                    f"loaded is {recipe.number} ({recipe.sha[:12]})",
+                )
+            frames = [Frame(ref, self._rings.read(ref)) for ref in order.frames]
+            verdict = judge(recipe, part, frames)
+            if gone := [ref.camera for ref in order.frames if not self._rings.still(ref)]:
+                text = f"Not inspected: the picture of camera {gone[0]} was overwritten while it was judged"
+                raise InspectionFault(Code.NO_FRAME, text)
+            return verdict
+        except InspectionFault as fault:
+            return Verdict.not_inspected(part, fault)
+        except Exception as error:  # one part is lost, not the line
+            _log.error("judging part %d broke: %s", part.seq, traceback.format_exc())
+            text = f"Not inspected: the judge broke: {type(error).__name__}: {error}"
+            return Verdict.not_inspected(part, InspectionFault(Code.INTERNAL_ERROR, text[:200]))
+
+
+def _warm_up(recipe: LoadedRecipe) -> None:
+    """Judge two made-up pictures, so that the first real part does not pay for first uses. What comes out is void."""
+    rng = np.random.default_rng(1)
+    trigger = Trigger("warm-up", "", 0, "", "operator")
+    part = Part(0, "", "", trigger, recipe.number, recipe.rev, recipe.name, recipe.sha, 0)
+    for _ in range(2):
+        frames = []
+        for camera in recipe.cameras or (None,):
+            scale = recipe.scales.get(camera)
+            width, height = scale.size_px if scale else (1280, 1024)
+            image = rng.integers(0, 256, (height, width), dtype=np.uint8)
+            ref = FrameRef(camera or "camera", 0, "", 0, 0, width, height, "Mono8", 0.0, 0.0, 0, 0, 0)
+            frames.append(Frame(ref, image))
+        judge(recipe, part, frames)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run as a child of the station."""
+    parser = argparse.ArgumentParser(prog="inspector.recipe.process", description=__doc__)
+    parser.add_argument("--fd", type=int, required=True, help="socket to the station")
+    parser.add_argument("--cache", type=Path, help="folder for built inference engines")
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads of OpenCV and of the models")
+    parser.add_argument("--backend", choices=("auto", "cpu", "tensorrt"), default="auto", help="what runs models")
+    options = parser.parse_args(arguments)
+    channel = child.start(options.fd, "judge")
+    cv2.setNumThreads(options.threads)
+    return JudgeProcess(channel, cast("Wish", options.backend), options.cache, options.threads).run()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

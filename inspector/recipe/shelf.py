@@ -1,0 +1,137 @@
+"""Where a recipe's tools get their artefacts: files beside the recipe, pinned by digest."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from pathlib import Path
+from typing import Any, Literal
+
+import cv2
+import numpy as np
+
+from inspector.parts import InspectionFault
+from inspector.tool import Array, Session
+from inspector.yamlfile import FileError
+
+Wish = Literal["auto", "cpu", "tensorrt"]
+_REFERENCE = re.compile(r"([^@\s]+?)(?:@sha256:([0-9a-f]+))?")
+_DIGITS = 12  # of a digest, at least
+
+
+class ArtefactError(ValueError):
+    """An artefact can't be had; ``reference`` is what the recipe wrote."""
+
+    def __init__(self, reference: str, text: str) -> None:
+        super().__init__(text)
+        self.reference = reference
+
+
+class Store:
+    """All artefacts of one recipe: opened once, their digests noted for the recipe's sha."""
+
+    def __init__(self, folder: Path, backend: Wish = "auto", cache_dir: Path | None = None, threads: int = 1) -> None:
+        self.folder = folder
+        self.artefacts: dict[str, str] = {}  # name -> sha256 of what was taken
+        self.model_shas: dict[str, str] = {}
+        self.backend = ""
+        self._wish: Wish = backend
+        self._cache_dir = cache_dir
+        self._threads = threads
+        self._models: dict[str, tuple[Any, Session]] = {}
+
+    def file(self, reference: str) -> Path:
+        """The file a reference names, inside the recipe's folder, its digest proven."""
+        name, digest = _split(reference)
+        path = self._inside(reference, name)
+        try:
+            sha = hashlib.sha256(path.read_bytes()).hexdigest()
+        except OSError as error:
+            raise ArtefactError(reference, f"found {reference!r}: {path} can't be read: {error.strerror}") from None
+        self._prove(reference, digest, sha)
+        self.artefacts[name] = sha
+        return path
+
+    def image(self, reference: str) -> Array:
+        """Grey picture (H, W) uint8."""
+        path = self.file(reference)
+        image = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_GRAYSCALE)
+        if image is None:
+            raise ArtefactError(reference, f"found {reference!r}: {path} is not a picture that can be read")
+        return image
+
+    def model(self, reference: str) -> tuple[Any, Session]:
+        """Model package and its warmed-up session."""
+        from inspector.infer.backend import open_session  # models are rare, and their imports are heavy
+        from inspector.infer.package import load_package
+
+        name, digest = _split(reference)
+        if name not in self._models:
+            folder = self._inside(reference, f"models/{name}")
+            try:
+                package = load_package(folder)
+            except FileError as error:
+                raise ArtefactError(reference, f"found {reference!r}: {error}") from None
+            self._prove(reference, digest, package.sha)
+            try:
+                session = open_session(package, self._wish, self._cache_dir, threads=self._threads)
+            except InspectionFault as fault:
+                raise ArtefactError(reference, f"found {reference!r}: {fault.text}") from None
+            self._models[name] = (package, session)
+            self.artefacts[f"models/{name}"] = package.sha
+            self.model_shas[name] = package.sha
+            self.backend = session.backend
+        self._prove(reference, digest, self.model_shas[name])
+        return self._models[name]
+
+    @property
+    def poisoned(self) -> bool:
+        """True when an accelerator failed for good under this process, which then has to be replaced."""
+        return any(getattr(session, "poisoned", False) for _, session in self._models.values())
+
+    def close(self) -> None:
+        """Free the models; calling it twice is harmless."""
+        for _, session in self._models.values():
+            session.close()
+        self._models.clear()
+
+    def _inside(self, reference: str, name: str) -> Path:
+        path = Path(name)
+        if path.is_absolute() or ".." in path.parts:
+            raise ArtefactError(reference, f"found {reference!r}, allowed: a file below {self.folder}")
+        return self.folder / path
+
+    @staticmethod
+    def _prove(reference: str, digest: str | None, sha: str) -> None:
+        if digest is not None and not sha.startswith(digest):
+            raise ArtefactError(reference, f"found {reference!r}, but the file's digest is sha256:{sha[:_DIGITS]}")
+
+
+class ToolShelf:
+    """The store as one tool sees it: with the scale of its camera. See :class:`inspector.tool.Shelf`."""
+
+    def __init__(self, store: Store, mm_per_px: float | None) -> None:
+        self._store = store
+        self._mm_per_px = mm_per_px
+
+    def image(self, reference: str) -> Array:
+        """See :meth:`Store.image`."""
+        return self._store.image(reference)
+
+    def model(self, reference: str) -> tuple[Any, Session]:
+        """See :meth:`Store.model`."""
+        return self._store.model(reference)
+
+    @property
+    def mm_per_px(self) -> float | None:
+        """Scale of the tool's camera, None without calibration."""
+        return self._mm_per_px
+
+
+def _split(reference: str) -> tuple[str, str | None]:
+    match = _REFERENCE.fullmatch(reference)
+    if match is None or (match[2] is not None and not _DIGITS <= len(match[2]) <= 64):
+        raise ArtefactError(
+            reference, f"found {reference!r}, allowed: a name, or name@sha256: and {_DIGITS} to 64 digits 0-9 a-f"
+        )
+    return match[1], match[2]
