@@ -131,7 +131,7 @@ def build_apart(module: str, onnx: bytes, limit_s: float = BUILD_LIMIT_S) -> byt
         if done.returncode == 0 and plan.is_file() and plan.stat().st_size > 0:
             return plan.read_bytes()
         lines = said.read_bytes()[-_SAID_BYTES:].decode("utf-8", "replace").strip().splitlines()
-        why = explain(lines[-1:]) if done.returncode > 0 else f"the builder was killed by signal {-done.returncode}"
+        why = explain(lines[-1:]) if done.returncode >= 0 else f"the builder was killed by signal {-done.returncode}"
         raise EngineError(f"{module} built no engine: {why}")
 
 
