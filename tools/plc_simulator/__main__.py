@@ -1,0 +1,120 @@
+"""``python -m tools.plc_simulator``: runs a line against a station and keeps its own book of it."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+from tools.plc_simulator.book import Book, Row
+from tools.plc_simulator.line import Line, NotReady, Settings
+from tools.plc_simulator.pictures import Order, PictureError, Pictures
+from tools.plc_simulator.wire import Wire
+from tools.virtual_camera.control import CameraControl
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Exit status: 0 books consistent and no bad part passed, 1 otherwise, 2 wrong use."""
+    options = _parser().parse_args(arguments)
+    book = Book()
+    order = Order(options.parts, options.seed, options.defect_rate, options.pictures, options.truth)
+    try:
+        lens = CameraControl.open(options.control)
+    except (OSError, ValueError) as error:
+        print(f"plc_simulator: --control {options.control}: {error}", file=sys.stderr)
+        return 2
+    try:
+        pictures = Pictures(order)
+    except PictureError as error:
+        print(f"plc_simulator: {error}", file=sys.stderr)
+        return 2
+    host, port = options.broker
+    wire = Wire(host, port, f"vis/v1/{options.line}/{options.station}")
+    settings = Settings(
+        options.rate,
+        options.deadline_ms,
+        options.gate_ms,
+        options.mode,
+        options.device,
+        options.ready_wait_s,
+    )
+    line = Line(settings, wire, lens, pictures, book, (lambda _row: None) if options.quiet else _print_row)
+
+    def stop(*_: Any) -> None:
+        line.halt = line.stop
+        line.stop = True
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    trouble = ""
+    try:
+        line.run()
+    except (NotReady, PictureError) as error:
+        trouble = str(error)
+        print(f"plc_simulator: {trouble}", file=sys.stderr)
+    finally:
+        book.extra["trouble"] = trouble
+        book.write(options.book)
+        wire.close()
+        pictures.close()
+        lens.close()
+    print(book.text())
+    print(f"Book: {options.book}", flush=True)
+    return 0 if book.consistent and book.dangerous_count == 0 and not trouble else 1
+
+
+def _print_row(row: Row) -> None:
+    truth = "good" if row.good else row.defect or "bad"
+    latency = f"{row.latency_ms:6.0f} ms" if row.latency_ms is not None else "        -"
+    verdict = f"{row.verdict or '-'} {row.code or ''}".strip()
+    why = "" if row.by == "verdict" else row.why.replace("_", " ")
+    print(f"{row.part_id}  {truth:13.13} {verdict:19.19}{latency}  {row.decision:7}{why}"[:80], flush=True)
+
+
+def _address(text: str) -> tuple[str, int]:
+    host, _, port = text.rpartition(":")
+    if not host or not port.isdigit() or not 0 < int(port) < 65536:
+        raise argparse.ArgumentTypeError(f"found {text!r}, allowed: HOST:PORT")
+    return host, int(port)
+
+
+def _number(low: float, high: float, kind: type[Any] = float) -> Any:
+    def convert(text: str) -> Any:
+        try:
+            value = kind(text)
+        except ValueError:
+            value = None
+        if value is None or not low <= value <= high:
+            raise argparse.ArgumentTypeError(f"found {text!r}, allowed: {low:g} to {high:g}")
+        return value
+
+    return convert
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m tools.plc_simulator", description=__doc__)
+    add = parser.add_argument
+    add("--broker", type=_address, default=("127.0.0.1", 1883), metavar="HOST:PORT")
+    add("--line", default="demo", help="line's id in the topics")
+    add("--station", default="top", help="station's id in the topics")
+    add("--parts", type=_number(0, 2**31 - 1, int), default=0, help="how many; 0: until stopped")
+    add("--rate", type=_number(0.01, 1000), default=4.0, help="parts a second")
+    add("--control", type=Path, required=True, help="control file of the virtual camera")
+    add("--device", type=_number(0, 3, int), default=0, help="number of the virtual camera")
+    add("--seed", type=_number(0, 2**31 - 1, int), default=1)
+    add("--defect-rate", type=_number(0, 1), default=0.3, help="share of bad parts")
+    add("--deadline-ms", type=_number(50, 10000, int), default=1000)
+    add("--gate-ms", type=_number(50, 60000, int), default=1500, help="way from camera to gate")
+    add("--mode", choices=("software", "wired"), default="software", help="who fires the camera")
+    add("--ready-wait-s", type=_number(0, 600), default=60.0, help="limit for the station to be ready")
+    add("--book", type=Path, required=True, help="file for the PLC's book (JSON)")
+    add("--pictures", metavar="DIR", help="show these instead of rendered parts")
+    add("--truth", metavar="FILE.csv", help="list of the pictures: file,good[,defect]")
+    add("--quiet", action="store_true", help="no line for each part")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
