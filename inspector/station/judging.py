@@ -79,6 +79,11 @@ class JudgeDesk:
                 raise InspectionFault(Code.RECIPE_INVALID, "another recipe was asked for meanwhile") from None
             raise
 
+    async def unload(self) -> None:
+        """Judge nothing until another recipe is loaded."""
+        self._path = None
+        self._state(None, "no recipe")
+
     def _ask(self) -> None:
         if self._path is None or not self.child.up:
             return  # asked when the process has started

@@ -177,8 +177,8 @@ class Line:
             verdict = self._faulted(part, lease, stages, fault)
         except Exception as error:
             _log.exception("part %d", part.seq)
-            fault = InspectionFault(Code.INTERNAL_ERROR, f"{type(error).__name__} in stage {stage}: {error}")
-            verdict = self._faulted(part, lease, stages, fault)
+            bug = InspectionFault(Code.INTERNAL_ERROR, f"{type(error).__name__} in stage {stage}: {error}")
+            verdict = self._faulted(part, lease, stages, bug)
         try:
             if not closed:
                 verdict, closed = await self._close_fault(verdict)

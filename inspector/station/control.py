@@ -1,0 +1,465 @@
+"""What state the station is in (PackML), whether it is Ready, and what it answers to the PLC's commands."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any, Literal
+
+from inspector import __version__
+from inspector.codes import Code
+from inspector.parts import InspectionFault, Trigger, Verdict
+from inspector.plc import contract
+from inspector.plc.contract import (
+    AckCommand,
+    Command,
+    CommandError,
+    GetCommand,
+    PackState,
+    RecipeCommand,
+    ResetCountersCommand,
+    ResetFaultCommand,
+    StartCommand,
+    StationState,
+    StopCommand,
+    TriggerCommand,
+)
+from inspector.plc.link import PlcLink, Received
+from inspector.station.alarms import Alarms
+from inspector.station.cameras import Cameras
+from inspector.station.judging import JudgeDesk
+from inspector.station.ledger import Ledger, RecipeTag, StorageFault
+from inspector.station.line import Line
+from inspector.station.outbox import Outbox
+
+_log = logging.getLogger(__name__)
+
+NO_RECIPE = RecipeTag(0, 0, "", "", 1000)
+ACKS_REMEMBERED = 200
+STATE_EVERY_S = 30.0
+COUNTERS_EVERY_S = 10.0
+DRAIN_LIMIT_S = 10.0
+
+
+class Control:
+    """Gate, outlet and command desk of the station; also the link's listener."""
+
+    def __init__(
+        self,
+        *,
+        ledger: Ledger,
+        cameras: Cameras,
+        judge: JudgeDesk,
+        alarms: Alarms,
+        recipes: Callable[[], dict[int, Path]],
+        station: str,
+        boot: str,
+        sim: bool,
+        changed: Callable[[], None],
+    ) -> None:
+        """``recipes`` lists the recipe files by number; ``changed()``: something that screens show has changed."""
+        self._ledger, self._cameras, self._judge, self._alarms = ledger, cameras, judge, alarms
+        self._recipes = recipes
+        self._station, self._boot, self._sim = station, boot, sim
+        self._changed = changed
+        self._link: PlcLink | None = None
+        self._line: Line | None = None
+        self._outbox: Outbox | None = None
+        self._acks: OrderedDict[str, tuple[object, bytes]] = OrderedDict()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._stopped = False
+        self._aborted = ""
+        self._changing = ""
+        self._shutting_down = False
+        self._recipe_fault = "no recipe has been loaded yet"
+        self._last_state: tuple[object, ...] = ()
+        self._state_at = 0.0
+        self._hb = 0
+        self._started = time.monotonic()
+        self.counter_base: dict[str, int] = {}
+        self.troubled_at: dict[str, float] = {}
+        self.link_since = time.monotonic()
+        self.link_text = "not connected yet"
+
+    def wire(self, line: Line, link: PlcLink, outbox: Outbox) -> None:
+        """Who needs this one to be made has been made."""
+        self._line, self._link, self._outbox = line, link, outbox
+
+    # --- gate ----------------------------------------------------------------------------------------
+    def tag(self) -> RecipeTag:
+        """The recipe that new parts get."""
+        loaded = self._judge.loaded
+        if loaded is None:
+            return NO_RECIPE
+        return RecipeTag(loaded.number, loaded.rev, loaded.name, loaded.sha, loaded.deadline_ms)
+
+    def cameras(self) -> tuple[str, ...]:
+        """Cameras the recipe wants; empty: all."""
+        return self._judge.loaded.cameras if self._judge.loaded else ()
+
+    def refusal(self) -> InspectionFault | None:
+        """Why a new part can't be inspected now."""
+        if self._shutting_down:
+            return InspectionFault(Code.NOT_READY, "the station is shutting down")
+        if self._aborted:
+            return InspectionFault(Code.INTERNAL_ERROR, f"stopped after internal errors: {self._aborted}")
+        if self._stopped:
+            return InspectionFault(Code.NOT_READY, "the station is stopped; the command start makes it Ready")
+        if self._changing:
+            return InspectionFault(Code.NOT_READY, self._changing)
+        if not self._judge.ready:
+            if self._recipe_fault:
+                return InspectionFault(Code.RECIPE_INVALID, self._recipe_fault)
+            return InspectionFault(Code.INTERNAL_ERROR, f"the judge is not ready: {self._judge.text}")
+        lost = self._cameras.lost(self.cameras())
+        if lost:
+            return InspectionFault(Code.CAMERA_LOST, lost)
+        return None
+
+    def trouble(self, what: str, detail: str) -> None:
+        """Something the walk met that people should know."""
+        if what == "bugs":
+            self._aborted = detail
+        self.troubled_at[what] = time.monotonic()
+        self._alarms.come(what, detail)
+        self.publish_state()
+
+    @property
+    def ready(self) -> bool:
+        """A part that comes now would be inspected."""
+        line = self._line
+        room = line is not None and line.depth < line.bound
+        return room and self.refusal() is None and not self._alarms.holds("ledger")
+
+    @property
+    def pack_state(self) -> PackState:
+        """PackML state."""
+        if self._aborted:
+            return PackState.ABORTED
+        if self._shutting_down:
+            return PackState.STOPPING
+        if self._stopped:
+            return PackState.STOPPED
+        return PackState.EXECUTE if self._judge.loaded and not self._changing else PackState.IDLE
+
+    # --- outlet --------------------------------------------------------------------------------------
+    def tell(self, verdict: Verdict, *, dup: bool = False) -> bool:
+        """Publish on the control path; never kept for later."""
+        if self._link is None:
+            return False
+        part = verdict.part
+        received = part.trigger.received_ns
+        t_ms = round((time.monotonic_ns() - received) / 1e6) if received else part.deadline_ms
+        payload = contract.result_payload(verdict, t_ms=max(0, t_ms), dup=dup)
+        told = self._link.result(payload, contract.result_expiry_s(part.deadline_ms))
+        if self._outbox is not None:
+            self._outbox.wake()
+        return told
+
+    def record(self, verdict: Verdict, *, late: bool = False) -> bytes:
+        """The record for the outbox."""
+        received = verdict.part.trigger.received_ns
+        t_ms = round((time.monotonic_ns() - received) / 1e6) if received else verdict.part.deadline_ms
+        return contract.record_payload(verdict, t_ms=max(0, t_ms), late=late)
+
+    # --- link listener -------------------------------------------------------------------------------
+    def link_up(self) -> None:
+        """Who we are, how we are, that we live: first of all, after every connect."""
+        self.link_since, self.link_text = time.monotonic(), ""
+        self._alarms.go("plc_link")
+        self._alarms.go("plc_authorised")
+        assert self._link is not None  # noqa: S101  # it has just called us
+        self._link.info(
+            contract.info_payload(
+                version=__version__,
+                serial=self._boot,
+                station=self._station,
+                recipes=sorted(self._recipes()),
+                boot=self._boot,
+            )
+        )
+        self._last_state = ()
+        self.publish_state()
+        self.heartbeat()
+        if self._outbox is not None:
+            self._outbox.wake()
+
+    def link_down(self, why: str) -> None:
+        """The PLC can't be reached."""
+        self.link_since, self.link_text = time.monotonic(), why
+        self._alarms.come("plc_link", why)
+        if self._outbox is not None:
+            self._outbox.link_down()
+        self._changed()
+
+    def record_acked(self, outbox_id: int) -> None:
+        """The broker has a record."""
+        if self._outbox is not None:
+            self._outbox.acked(outbox_id)
+
+    def warning(self, what: str, text: str) -> None:
+        """Something about the link that people should know."""
+        name = {"nobody_listens": "plc_listening", "not_authorised": "plc_authorised"}.get(what)
+        if name is not None:
+            self._alarms.come(name, text)
+        else:
+            _log.warning("link: %s: %s", what, text)
+
+    def received(self, message: Received) -> None:
+        """A message on ``cmd/...``."""
+        try:
+            command = contract.parse_command(message.name, message.payload, message.retained)
+        except CommandError as error:
+            _log.warning("command refused: %s", error.text)
+            self._answer(message, error.cmd, error.cmd_id, "refused", code=error.code, text=error.text)
+            if message.name == "trigger" and not message.retained:
+                # somebody's part stands there all the same: it gets its verdict
+                self._accept(message, error.part_id, "", None, InspectionFault(error.code, error.text))
+            return
+        if isinstance(command, TriggerCommand):
+            self._trigger(message, command)
+        else:
+            self._command(message, command)
+
+    # --- triggers ------------------------------------------------------------------------------------
+    def _trigger(self, message: Received, command: TriggerCommand) -> None:
+        known = self._ledger.known(command.cmd_id)
+        if known is None:
+            self._accept(message, command.part_id, command.cmd_id, command.deadline_ms, None)
+            return
+        seq, content = known
+        if content == (command.part_id, command.deadline_ms):
+            self._spawn(self._tell_again(seq))
+            return
+        text = f"cmd_id {command.cmd_id} was used for part {content[0]} before"
+        self._answer(message, "trigger", command.cmd_id, "refused", code=Code.DUPLICATE_CONTENT, text=text)
+        self._accept(message, command.part_id, "", None, InspectionFault(Code.DUPLICATE_CONTENT, text))
+
+    def _accept(
+        self, message: Received, part_id: str, cmd_id: str, deadline_ms: int | None, refused: InspectionFault | None
+    ) -> None:
+        assert self._line is not None  # noqa: S101  # wired before the link is started
+        trigger = Trigger(part_id, cmd_id, message.received_ns, message.received_utc, "mqtt", deadline_ms)
+        self._line.trigger(trigger, refused)
+
+    async def _tell_again(self, seq: int) -> None:
+        """The stored answer once more; while the part is under way its one answer is still to come."""
+        row = await self._ledger.get(seq)
+        if row is not None and row.verdict is not None:
+            self.tell(row.verdict, dup=True)
+
+    # --- commands ------------------------------------------------------------------------------------
+    def _command(self, message: Received, command: Command) -> None:
+        known = self._acks.get(command.cmd_id)
+        if known is not None:  # delivered twice: the same answer again, nothing is done twice
+            if known[0] == command and self._link is not None:
+                self._link.ack(known[1], message)
+            else:
+                text = f"cmd_id {command.cmd_id} was used for another command before"
+                self._answer(message, command.name, "", "refused", code=Code.DUPLICATE_CONTENT, text=text)
+            return
+        if isinstance(command, StartCommand):
+            self._start(message, command)
+        elif isinstance(command, StopCommand):
+            self._stopped = True
+            self._spawn(self._remember("stopped", "1"))
+            self._done(message, command)
+        elif isinstance(command, RecipeCommand):
+            self._recipe(message, command)
+        elif isinstance(command, GetCommand):
+            self._spawn(self._get(message, command))
+        elif isinstance(command, ResetFaultCommand):
+            self._aborted = ""
+            self._alarms.go("bugs")
+            self._done(message, command)
+        elif isinstance(command, ResetCountersCommand):
+            self.counter_base = dict(self._ledger.counters)
+            self._spawn(self._remember("counter_base", json.dumps(self.counter_base)))
+            self._done(message, command)
+        elif isinstance(command, AckCommand):
+            return  # the PLC took a verdict: nothing to answer
+        self.publish_state()
+
+    def _start(self, message: Received, command: StartCommand) -> None:
+        self._stopped = False
+        self._spawn(self._remember("stopped", "0"))
+        refusal = self.refusal()
+        if refusal is None:
+            self._done(message, command)
+        else:
+            code, text = refusal.code, refusal.text
+            self._answer(message, "start", command.cmd_id, "refused", code=code, text=text, about=command)
+
+    def _recipe(self, message: Received, command: RecipeCommand) -> None:
+        path = self._recipes().get(command.recipe)
+        if path is None:
+            text = f"there is no recipe {command.recipe}; there are {sorted(self._recipes())}"
+            code = Code.UNKNOWN_RECIPE
+        elif self._changing:
+            text, code = self._changing, Code.NOT_READY
+        else:
+            self._answer(message, "recipe", command.cmd_id, "accepted", about=command)
+            self._spawn(self._change(message, command, path))
+            return
+        self._answer(message, "recipe", command.cmd_id, "refused", code=code, text=text, about=command)
+
+    async def _change(self, message: Received, command: RecipeCommand, path: Path) -> None:
+        fault = await self.load_recipe(command.recipe, path, command.rev)
+        if fault is None:
+            self._done(message, command)
+        else:
+            self._answer(message, "recipe", command.cmd_id, "refused", code=fault.code, text=fault.text, about=command)
+
+    async def load_recipe(self, number: int, path: Path, rev: int | None = None) -> InspectionFault | None:
+        """Change over; parts under way finish on the old recipe first. Returns why it failed, and stays not Ready."""
+        self._changing = f"recipe {number} is being loaded"
+        self.publish_state()
+        try:
+            end = time.monotonic() + DRAIN_LIMIT_S
+            while self._line is not None and self._line.depth and time.monotonic() < end:
+                await asyncio.sleep(0.01)
+            loaded = await self._judge.load(path)
+            if loaded.number != number or rev not in (None, loaded.rev):
+                raise InspectionFault(
+                    Code.UNKNOWN_RECIPE,
+                    f"{path.name} is recipe {loaded.number} rev {loaded.rev}, wanted: {number} rev {rev or 'any'}",
+                )
+            self._recipe_fault = ""
+            self._alarms.go("recipe")
+            await self._remember("recipe", str(number))
+            return None
+        except InspectionFault as fault:
+            self._recipe_fault = fault.text
+            await self._judge.unload()
+            self._alarms.come("recipe", fault.text.splitlines()[0])
+            return fault
+        finally:
+            self._changing = ""
+            self.publish_state()
+
+    def no_recipe(self, why: str) -> None:
+        """There is nothing to load: stay not Ready and say so."""
+        self._recipe_fault = why
+        self._alarms.come("recipe", why)
+        self.publish_state()
+
+    async def _get(self, message: Received, command: GetCommand) -> None:
+        try:
+            row = await self._ledger.get(command.seq)
+        except StorageFault as fault:
+            self._answer(message, "get", command.cmd_id, "refused", code=fault.code, text=fault.text, about=command)
+            return
+        if row is None or row.verdict is None:
+            text = f"there is no verdict {command.seq}"
+            self._answer(message, "get", command.cmd_id, "refused", code=Code.BAD_COMMAND, text=text, about=command)
+        else:
+            self._answer(message, "get", command.cmd_id, "done", stored=row.verdict, about=command)
+
+    def _done(self, message: Received, command: Command) -> None:
+        self._answer(message, command.name, command.cmd_id, "done", about=command)
+
+    def _answer(
+        self,
+        message: Received,
+        cmd: str,
+        cmd_id: str,
+        phase: Literal["accepted", "done", "refused"],
+        *,
+        code: int = 0,
+        text: str = "",
+        stored: Verdict | None = None,
+        about: Command | None = None,
+    ) -> None:
+        tag = self.tag()
+        payload = contract.ack_payload(
+            cmd, cmd_id, phase, code=code, text=text, recipe=tag.number, rev=tag.rev, stored=stored
+        )
+        if about is not None:
+            self._acks[about.cmd_id] = (about, payload)
+            if len(self._acks) > ACKS_REMEMBERED:
+                self._acks.popitem(last=False)
+        if self._link is not None:
+            self._link.ack(payload, message)
+
+    # --- telling how it is ---------------------------------------------------------------------------
+    def publish_state(self) -> None:
+        """Tell the PLC and the screens when something that matters has changed."""
+        self._changed()
+        refusal = self.refusal()
+        line = self._line
+        alarms = [a for a in self._alarms.listed() if a.state != "RTN"]
+        worst = min((a.entry.priority for a in alarms), default=4)
+        told = line.told_seq if line else 0
+        state = StationState(
+            state=self.pack_state,
+            ready=self.ready,
+            busy=bool(line and line.depth),
+            recipe=self.tag().number,
+            rev=self.tag().rev,
+            boot=self._boot,
+            seq=told,
+            queue=line.depth if line else 0,
+            uptime_s=int(time.monotonic() - self._started),
+            code=refusal.code if refusal else 0,
+            text=refusal.text.splitlines()[0] if refusal else "",
+            fault=worst == 1,
+            warn=worst == 2,
+            sim=self._sim,
+        )
+        essence = (state.state, state.ready, state.recipe, state.rev, state.code, state.text, state.fault, state.warn)
+        now = time.monotonic()
+        if essence == self._last_state and now - self._state_at < STATE_EVERY_S:
+            return
+        if self._link is not None and self._link.publish_state(contract.state_payload(state)):
+            self._last_state, self._state_at = essence, now
+
+    def heartbeat(self) -> None:
+        """A sign of life."""
+        self._hb = (self._hb + 1) % 2_147_483_648
+        if self._link is not None:
+            seq = self._line.told_seq if self._line else 0
+            self._link.heartbeat(contract.heartbeat_payload(self._hb, ready=self.ready, state=self.pack_state, seq=seq))
+
+    def counters(self) -> dict[str, int]:
+        """Since the last reset: total, pass, fail, not_inspected, late."""
+        names = {"total": "total", "PASS": "pass", "FAIL": "fail", "NOT_INSPECTED": "not_inspected", "late": "late"}
+        kept = self._ledger.counters
+        return {name: kept.get(key, 0) - self.counter_base.get(key, 0) for key, name in names.items()}
+
+    def publish_counters(self) -> None:
+        """Totals for the PLC."""
+        if self._link is not None:
+            self._link.counters(contract.counters_payload(self.counters(), boot=self._boot))
+
+    async def restore(self) -> tuple[int | None, bool]:
+        """(the recipe that ran last, was the station stopped) from the ledger."""
+        recipe, stopped = await self._ledger.meta("recipe"), await self._ledger.meta("stopped")
+        self._stopped = stopped == "1"
+        self.counter_base = json.loads(await self._ledger.meta("counter_base") or "{}")
+        return int(recipe) if recipe else None, self._stopped
+
+    async def _remember(self, key: str, value: str) -> None:
+        try:
+            await self._ledger.set_meta(key, value)
+        except StorageFault as fault:
+            self.trouble("ledger", fault.text)
+
+    def shut(self) -> None:
+        """Not Ready from now on."""
+        self._shutting_down = True
+        self.publish_state()
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            _log.error("a command ended in an error", exc_info=task.exception())

@@ -1,0 +1,82 @@
+"""Records on their way to the broker: in order, at least once, however long the link is down."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+
+from inspector.parts import InspectionFault
+from inspector.station.ledger import Ledger
+
+IN_FLIGHT = 10
+RETRY_S = 10.0
+
+
+class Outbox:
+    """Hands records to the link and forgets them when the broker has taken them."""
+
+    def __init__(self, ledger: Ledger, send: Callable[[int, bytes], bool], told_seq: Callable[[], int]) -> None:
+        self._ledger = ledger
+        self._send = send
+        self._told_seq = told_seq
+        self._in_flight: OrderedDict[int, float] = OrderedDict()
+        self._acked: list[int] = []
+        self._last_id = 0
+        self._wake = asyncio.Event()
+        self.depth = 0
+
+    def wake(self) -> None:
+        """There may be something to do."""
+        self._wake.set()
+
+    def acked(self, outbox_id: int) -> None:
+        """The broker has it."""
+        self._in_flight.pop(outbox_id, None)
+        self._acked.append(outbox_id)
+        self._wake.set()
+
+    def link_down(self) -> None:
+        """What was in flight is sent again, from the oldest on."""
+        self._in_flight.clear()
+        self._last_id = 0
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        while True:
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._wake.wait(), 1.0)
+            self._wake.clear()
+            # a trouble with the disk is told by those who wait for a verdict; here it only means later
+            with contextlib.suppress(InspectionFault):
+                await self._settle()
+                await self._offer()
+
+    async def _settle(self) -> None:
+        done, self._acked = self._acked, []
+        if done:
+            try:
+                await self._ledger.outbox_done(done)
+            except InspectionFault:
+                self._acked = done + self._acked
+                raise
+
+    async def _offer(self) -> None:
+        now = time.monotonic()
+        if self._in_flight and now - next(iter(self._in_flight.values())) > RETRY_S:
+            self.link_down()  # an acknowledgement went missing: begin again from the oldest
+        while len(self._in_flight) < IN_FLIGHT:
+            rows = await self._ledger.outbox(self._last_id, IN_FLIGHT - len(self._in_flight))
+            if not rows:
+                break
+            for outbox_id, seq, payload in rows:
+                # not before its verdict was told: until then it may still be replaced
+                if seq > self._told_seq() or not self._send(outbox_id, payload):
+                    self.depth = await self._ledger.outbox_depth()
+                    return
+                self._in_flight[outbox_id] = now
+                self._last_id = outbox_id
+        self.depth = await self._ledger.outbox_depth() if self._in_flight else 0

@@ -1,0 +1,337 @@
+"""From a configuration to a running station: the only file that names concrete classes, and starts and stops them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import secrets
+import signal
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from inspector.config import StationConfig, load_station
+from inspector.parts import InspectionFault, Outcome, Verdict
+from inspector.plc import contract
+from inspector.plc.link import PlcLink
+from inspector.station import recipes
+from inspector.station.alarms import Alarm, Alarms
+from inspector.station.archiving import ArchiveDesk
+from inspector.station.cameras import Cameras
+from inspector.station.control import COUNTERS_EVERY_S, Control
+from inspector.station.feed import Feed
+from inspector.station.judging import JudgeDesk
+from inspector.station.leases import Lease
+from inspector.station.ledger import Ledger, StorageFault
+from inspector.station.line import Line
+from inspector.station.notify import Notify
+from inspector.station.outbox import Outbox
+from inspector.station.snapshot import History, Rooms, Snapshot
+
+_log = logging.getLogger(__name__)
+
+STOP_PARTS_S = 1.0  # for parts under way
+STOP_REST_S = 0.5  # for each of: pictures, link, children, ledger
+STUCK_S = 5.0  # a part that long past its deadline: something hangs, let systemd start us anew
+DISK_STALL_S = 60.0
+TROUBLE_OVER_S = 10.0  # no overrun, no late verdict for so long: the alarm is over
+
+
+class StartError(Exception):
+    """The station can't start; one sentence."""
+
+
+class Station:
+    """A whole station in this process, with its children."""
+
+    def __init__(self, station_file: Path) -> None:
+        """Read the configuration and make everything, start nothing. Raises FileError, StartError."""
+        self.config: StationConfig = load_station(station_file)
+        config = self.config
+        self.boot = secrets.token_hex(2)
+        self._sweep()
+        self._notify = Notify()
+        self._history = History()
+        self._stop = asyncio.Event()
+        self._loops: list[asyncio.Task[None]] = []
+        self._ledger_ok_at = time.monotonic()
+        self._topics = self._make_topics()
+        self.ledger = Ledger(config.state_dir / "ledger.db", station=config.station, boot=self.boot, sim=config.sim)
+        self.alarms = Alarms(self._alarm)
+        self.cameras = Cameras(station_file, config.cameras, self._camera_changed)
+        self.judge = JudgeDesk(
+            cache=config.state_dir / "engines",
+            backend=config.backend,
+            threads=config.judge_threads,
+            late=self._late,
+            changed=self._judge_changed,
+        )
+        slots = min(c.slots for c in config.cameras.values())
+        self.archive = ArchiveDesk(
+            folder=config.archive.folder,
+            previews=config.runtime_dir / "previews",
+            budget_mb=config.archive.budget_mb,
+            min_free_mb=config.archive.min_free_mb,
+            # pictures under way and pictures being written share the ring
+            bound=max(1, slots - config.max_in_flight - 1),
+            stored=self._stored,
+            shown=lambda seq: self._changed(),
+            trouble=self._archive_trouble,
+        )
+        self.control = Control(
+            ledger=self.ledger,
+            cameras=self.cameras,
+            judge=self.judge,
+            alarms=self.alarms,
+            recipes=self.recipes,
+            station=config.station,
+            boot=self.boot,
+            sim=config.sim,
+            changed=self._changed,
+        )
+        self.line = Line(
+            ledger=self.ledger,
+            cameras=self.cameras,
+            judge=self.judge,
+            outlet=self.control,
+            gate=self.control,
+            keep=self._keep,
+            show=self._show,
+            max_in_flight=config.max_in_flight,
+        )
+        self.link = PlcLink(config.plc, self._topics, self.control, asyncio.get_running_loop())
+        self.outbox = Outbox(self.ledger, self.link.record, lambda: self.line.told_seq)
+        self.control.wire(self.line, self.link, self.outbox)
+        rooms = Rooms(
+            config, self.boot, self.ledger, self.cameras, self.judge, self.archive, self.alarms, self.control,
+            self.line, self.link, self.outbox,
+        )  # fmt: skip
+        self.snapshot = Snapshot(rooms, self._history)
+        self.feed = Feed(config.feed_socket, rooms, self.snapshot, self.alarms.acknowledge)
+
+    def _make_topics(self) -> contract.Topics:
+        try:
+            return contract.Topics(self.config.line, self.config.station)
+        except ValueError as error:
+            raise StartError(str(error)) from None
+
+    def _sweep(self) -> None:
+        """Make the folders and remove what a killed station left behind. Raises StartError."""
+        runtime = self.config.runtime_dir
+        try:
+            for folder in (runtime, runtime / "previews", self.config.state_dir, self.config.state_dir / "engines"):
+                folder.mkdir(parents=True, exist_ok=True)
+            self._lock = os.open(runtime / "station.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            os.lockf(self._lock, os.F_TLOCK, 0)
+            for left in (*runtime.glob("ring-*"), *(runtime / "previews").glob("*.png")):
+                left.unlink(missing_ok=True)
+        except BlockingIOError:
+            raise StartError(f"another station is running with {runtime}; stop it first") from None
+        except OSError as error:
+            raise StartError(f"{error.filename or runtime}: {error.strerror}") from None
+
+    # --- a life --------------------------------------------------------------------------------------
+    async def run(self) -> None:
+        """Start everything, inspect until told to stop, stop everything. Raises StartError."""
+        try:
+            self.ledger.open()
+        except (OSError, StorageFault) as error:
+            raise StartError(str(error)) from None
+        if self.ledger.damaged is not None:
+            self.alarms.come("ledger_damaged", str(self.ledger.damaged))
+        await self.line.close_interrupted()
+        last_recipe, _ = await self.control.restore()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, self._stop.set)
+        try:
+            self.feed.start()
+        except OSError as error:
+            raise StartError(f"feed {self.config.feed_socket}: {error.strerror}") from None
+        self.alarms.come("plc_link", "not connected yet")
+        self.cameras.start()
+        self.judge.start()
+        self.archive.start()
+        self.link.start()
+        self._loops = [
+            asyncio.create_task(self.outbox.run(), name="outbox"),
+            asyncio.create_task(self._heartbeats(), name="heartbeats"),
+            asyncio.create_task(self._housekeeping(), name="housekeeping"),
+            asyncio.create_task(self._load_first(last_recipe or self.config.recipe), name="first recipe"),
+        ]
+        if self._notify.watchdog_s:
+            self._loops.append(asyncio.create_task(self._watchdog(self._notify.watchdog_s), name="watchdog"))
+        _log.info("station %s/%s started, boot %s", self.config.line, self.config.station, self.boot)
+        await self._stop.wait()
+        await self._shut()
+
+    async def _load_first(self, number: int) -> None:
+        path = self.recipes().get(number)
+        if path is None:
+            self.control.no_recipe(f"there is no recipe {number} in {self.config.recipes}")
+        else:
+            await self.control.load_recipe(number, path)
+        self._notify.send(READY=1, STATUS=self._status_line())
+
+    async def _shut(self) -> None:
+        _log.info("stopping")
+        self._notify.send(STOPPING=1)
+        self.control.shut()
+        await self.line.stop(STOP_PARTS_S)
+        await self.archive.finish(STOP_REST_S / 2)
+        for task in self._loops:
+            task.cancel()
+        await self.link.stop(contract.OFFLINE, STOP_REST_S)
+        await asyncio.gather(
+            self.feed.stop(STOP_REST_S),
+            self.cameras.stop(STOP_REST_S),
+            self.judge.child.stop(STOP_REST_S),
+            self.archive.child.stop(STOP_REST_S),
+            return_exceptions=True,
+        )
+        if not await asyncio.to_thread(self.ledger.shut, STOP_REST_S):
+            _log.error("the disk did not answer in time; the ledger recovers at the next start")
+        os.close(self._lock)
+        _log.info("stopped")
+
+    # --- what goes on beside the walks ---------------------------------------------------------------
+    async def _heartbeats(self) -> None:
+        while True:
+            self.control.heartbeat()
+            self.control.publish_state()
+            await asyncio.sleep(self.config.plc.heartbeat_s)
+
+    async def _housekeeping(self) -> None:
+        last_counters = last_checkpoint = time.monotonic()
+        while True:
+            await asyncio.sleep(1.0)
+            with contextlib.suppress(InspectionFault):
+                await self.link.check()
+                await self._disk_alive()
+                await self.line.rewrite()
+            self._clear_old_troubles()
+            now = time.monotonic()
+            if now - last_counters > COUNTERS_EVERY_S:
+                last_counters = now
+                self.control.publish_counters()
+            if now - last_checkpoint > COUNTERS_EVERY_S * 3:
+                last_checkpoint = now
+                await self.ledger.checkpoint()
+
+    async def _disk_alive(self) -> None:
+        """A write now and then shows that the disk takes them (again)."""
+        try:
+            await asyncio.wait_for(self.ledger.set_meta("alive", self.boot), 2.0)
+        except (asyncio.TimeoutError, StorageFault) as error:
+            self.alarms.come("ledger", str(error) or "the disk does not answer")
+            return
+        self._ledger_ok_at = time.monotonic()
+        self.alarms.go("ledger")
+
+    def _clear_old_troubles(self) -> None:
+        for name in ("overrun", "late"):
+            if time.monotonic() - self.control.troubled_at.get(name, 0.0) > TROUBLE_OVER_S:
+                self.alarms.go(name)
+        if self.outbox.depth > 1000:
+            self.alarms.come("outbox", f"{self.outbox.depth} wait")
+        elif self.outbox.depth < 500:
+            self.alarms.go("outbox")
+
+    async def _watchdog(self, limit_s: float) -> None:
+        """Tell systemd that we live, but only while work gets done: no part hangs, the books can be written."""
+        while True:
+            self._notify_alive()
+            await asyncio.sleep(limit_s / 4)
+
+    def _notify_alive(self) -> None:
+        stalled_s = time.monotonic() - self._ledger_ok_at
+        if self.line.overdue(STUCK_S) or stalled_s > DISK_STALL_S:
+            _log.error("no progress (a part overdue, or %.0f s without a write): no watchdog ping", stalled_s)
+            return
+        self._notify.send(WATCHDOG=1, STATUS=self._status_line())
+
+    def _status_line(self) -> str:
+        refusal = self.control.refusal()
+        words = "Ready" if self.control.ready else f"not Ready: {refusal.text.splitlines()[0] if refusal else 'busy'}"
+        return f"{words}; {self.control.counters().get('total', 0)} parts"
+
+    # --- what the rooms say to each other ------------------------------------------------------------
+    def recipes(self) -> dict[int, Path]:
+        """Recipe files by number; what is wrong with the others is logged."""
+        found, problems = recipes.find(self.config.recipes)
+        for problem in problems:
+            _log.warning("%s", problem)
+        return found
+
+    def _changed(self) -> None:
+        self.feed.changed()
+
+    def _camera_changed(self, name: str, fresh: bool, text: str) -> None:
+        if fresh:
+            self.alarms.go(f"camera:{name}")
+        else:
+            self.alarms.come(f"camera:{name}", text)
+        self.control.publish_state()
+
+    def _judge_changed(self) -> None:
+        if self.judge.child.up or not self.judge.child.restarts:
+            self.alarms.go("judge")
+        else:
+            self.alarms.come("judge", self.judge.text)
+        self.control.publish_state()
+
+    def _late(self, verdict: Verdict) -> None:
+        task = asyncio.create_task(self.line.late(verdict), name=f"late {verdict.part.seq}")
+        self._loops.append(task)
+        task.add_done_callback(self._loops.remove)
+
+    def _keep(self, verdict: Verdict, lease: Lease | None) -> None:
+        policy: Mapping[str, int] = self.judge.loaded.keep if self.judge.loaded else {}
+        self.archive.keep(verdict, lease, policy)
+
+    def _show(self, verdict: Verdict, t_ms: int) -> None:
+        self._history.add(verdict, t_ms)
+        limit = self.judge.loaded.stop_line if self.judge.loaded else 0
+        code, row = self._history.same_code
+        if limit and verdict.outcome is Outcome.FAIL and row >= limit:
+            self.alarms.come("same_reject", f"{row} times {code}: {verdict.text}")
+        elif verdict.outcome is Outcome.PASS:
+            self.alarms.go("same_reject")
+        self._changed()
+
+    def _stored(self, seq: int, path: str) -> None:
+        async def note() -> None:
+            with contextlib.suppress(InspectionFault):  # the file is there all the same
+                await self.ledger.picture(seq, path)
+
+        task = asyncio.create_task(note(), name=f"picture {seq}")
+        self._loops.append(task)
+        task.add_done_callback(self._loops.remove)
+
+    def _archive_trouble(self, name: str, detail: str | None) -> None:
+        if detail is None:
+            self.alarms.go(name)
+        else:
+            self.alarms.come(name, detail)
+
+    def _alarm(self, alarm: Alarm, what: str) -> None:
+        _log.warning("alarm %s %s: %s", alarm.id, what, alarm.text)
+        if what != "acknowledged":
+            level = "alarm" if what == "came" else "info"
+            text = alarm.text if what == "came" else f"over: {alarm.text}"
+            self.link.event(contract.event_payload(level, alarm.entry.code, text))  # type: ignore[arg-type]
+
+        async def note() -> None:
+            with contextlib.suppress(InspectionFault):
+                await self.ledger.alarm(alarm.id, what, alarm.text)
+
+        task = asyncio.create_task(note(), name=f"alarm {alarm.id}")
+        self._loops.append(task)
+        task.add_done_callback(self._loops.remove)
+        self._changed()
+
+
+async def run_station(station_file: Path) -> None:
+    """Run a station until SIGTERM or SIGINT. Raises FileError, StartError."""
+    await Station(station_file).run()
