@@ -1,0 +1,26 @@
+"""``inspector tui``: attach an operator's terminal to the running station. Leaving it stops nothing."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+
+def tui(
+    socket: Annotated[
+        Optional[Path],  # noqa: UP007,UP045 - typer reads this on Python 3.10 too
+        typer.Option(help="The station's feed; without it INSPECTOR_FEED or the usual places are used."),
+    ] = None,
+    plain: Annotated[
+        bool, typer.Option(help="For a serial line or a console: 16 colours, no picture, two repaints a second.")
+    ] = False,
+) -> None:
+    """Show the line: verdict, checks, picture, counts, alarms. Needs 80x24; `?` lists the keys, `q` leaves."""
+    if plain:
+        os.environ.setdefault("TEXTUAL_FPS", "2")  # Textual reads it when it is imported
+    from inspector.tui.app import Terminal
+
+    Terminal(socket, plain).run(mouse=False)

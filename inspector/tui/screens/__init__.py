@@ -1,0 +1,1 @@
+"""Screens: one a file. They hand values to their widgets and never see the link."""

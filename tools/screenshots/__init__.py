@@ -1,0 +1,1 @@
+"""Pictures of the operator's terminal for the README."""
