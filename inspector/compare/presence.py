@@ -12,6 +12,8 @@ from inspector.limits import Limits, Share
 from inspector.parts import Measured, Shape
 from inspector.tool import CompareTool, View
 
+_SHOWN = 5  # spots drawn at most
+
 
 class Presence(CompareTool):
     """Share of a region's pixels that are darker or brighter than a level: is something there, or not?"""
@@ -37,7 +39,7 @@ class Presence(CompareTool):
         """Measure one picture."""
         x0, y0, x1, y1 = self.region
         corners = view.to_px([(x0, y0), (x1, y0), (x1, y1), (x0, y1)])
-        outline = Shape("polygon", tuple((float(x), float(y)) for x, y in corners))
+        outline = Shape("polygon", tuple((float(x), float(y)) for x, y in corners), role="region")
         grey = view.grey
         height, width = grey.shape
         low, high = np.floor(corners.min(axis=0)).astype(int), np.ceil(corners.max(axis=0)).astype(int)
@@ -51,6 +53,13 @@ class Presence(CompareTool):
             return Measured(None, "%", why=f"the region is only {total} px large", shapes=(outline,))
         level = self.level * view.full_scale / 255
         hit = (box < level) if self.count == "darker" else (box > level)
-        share = 100.0 * int(np.count_nonzero(hit & (mask > 0))) / total
+        mask &= hit
+        share = 100.0 * cv2.countNonZero(mask) / total
+        shapes = [outline]
+        if self.expect == "absent" and share > self.share.value:  # show what should not be there
+            offset = (int(low[0]), int(low[1]))
+            spots, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE, offset=offset)
+            spots = sorted(spots, key=cv2.contourArea, reverse=True)[:_SHOWN]
+            shapes += [Shape("polygon", tuple((float(x), float(y)) for x, y in s[:, 0])) for s in spots]
         x, y = corners.mean(axis=0)
-        return Measured(share, "%", anchor_px=(float(x), float(y)), shapes=(outline,))
+        return Measured(share, "%", anchor_px=(float(x), float(y)), shapes=tuple(shapes))
