@@ -31,7 +31,7 @@ def slot(**changes: Any) -> Slot:
 
 def answer(**changes: Any) -> Answer:
     members = {key: value for key, value in GOOD.items() if key != "schema"}
-    return Answer(arrived_ns=SENT + 50 * MS, **{**members, **changes})  # type: ignore[arg-type]
+    return Answer(**{"arrived_ns": SENT + 50 * MS, **members, **changes})  # type: ignore[arg-type]
 
 
 def watch(**changes: Any) -> Watch:
