@@ -8,6 +8,7 @@ stays for the life of the process, so every failed run is a :class:`~inspector.i
 
 from __future__ import annotations
 
+import atexit
 import hashlib
 import importlib
 import logging
@@ -38,6 +39,7 @@ RUN_LIMIT_S = 2.0
 _POLL_S = 50e-6
 
 log = logging.getLogger(__name__)
+_retained: list[Any] = []
 
 
 def import_vendor(names: tuple[str, ...] = MODULES) -> Any:
@@ -66,6 +68,14 @@ def require_gpu() -> tuple[Any, Any]:
     if count < 1:
         raise Unavailable("CUDA sees no GPU")
     return trt, cuda
+
+
+def _primary_context(cuda: Any) -> Any:
+    """The first GPU's primary context, retained once a process: pycuda leaves it on CUDA's stack when it lets go."""
+    if not _retained:
+        _retained.append(cuda.Device(0).retain_primary_context())
+        atexit.register(_retained.clear)  # while CUDA still stands
+    return _retained[0]
 
 
 def make_log(trt: Any) -> Any:
@@ -152,7 +162,7 @@ class TensorRT:
         """Raises EngineError."""
         self._cuda = cuda
         self._thread = threading.get_ident()
-        self._primary: Any = cuda.Device(0).retain_primary_context()
+        self._primary = _primary_context(cuda)
         self.name = f"{trt.__name__} {trt.__version__} on {cuda.Device(0).name()}"
         self._in, self._out = package.input.name, package.output.name
         try:
@@ -209,7 +219,6 @@ class TensorRT:
                 self._stream = None
         except Exception as error:  # after a CUDA fault nothing can be freed; the process goes anyway
             log.warning("%s was not freed: %s", self.name, error)
-        self._primary = None
 
     def _wait(self) -> None:
         # Not synchronize(), which waits for ever when the GPU hangs.
