@@ -18,6 +18,8 @@
 #define MAX_BUFFERS 1024u /* power of two: the rings rely on it */
 #define NO_BUFFER UINT32_MAX
 
+#define CHUNK_ID_BASE 0xC0DE0000u /* as in camera.xml */
+
 /* PFNC codes */
 #define PFNC_MONO8 0x01080001u
 #define PFNC_MONO12 0x01100005u

@@ -177,9 +177,7 @@ class CameraControl:
                 raise ValueError(f"{path} is not a virtual camera control file")
             header = np.frombuffer(raw, _HEADER)[0]
             if header["version"] != _VERSION:
-                raise ValueError(
-                    f"{path} has layout {header['version']}, this program needs {_VERSION}: make it anew"
-                )
+                raise ValueError(f"{path} has layout {header['version']}, this program needs {_VERSION}: make it anew")
             need = int(header["picture_offset"]) + int(header["picture_stride"]) * _SLOTS * int(header["devices"])
             if header["picture_stride"] != _SLOT_BYTES or os.fstat(descriptor).st_size < need:
                 raise ValueError(f"{path} is damaged: its header does not fit its size")
@@ -211,7 +209,8 @@ class CameraControl:
             )
         rows, columns = image.shape[:2]
         if not (0 < rows <= MAX_PICTURE[0] and 0 < columns <= MAX_PICTURE[1]):
-            raise ValueError(f"a picture has {rows} x {columns} pixels, allowed is up to {MAX_PICTURE[0]} x {MAX_PICTURE[1]}")
+            most = f"{MAX_PICTURE[0]} x {MAX_PICTURE[1]}"
+            raise ValueError(f"a picture has {rows} x {columns} pixels, allowed is up to {most}")
         if not 0 <= part_number < 1 << 64:
             raise ValueError(f"part_number is {part_number}, allowed is 0 to 2**64 - 1")
         with self._locked():

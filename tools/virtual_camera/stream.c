@@ -88,7 +88,7 @@ size_t list_chunks(const struct buffer *buffer, SINGLE_CHUNK_DATA out[CHUNKS])
     size_t n = 0, place = chunk_offset(buffer->image_bytes);
     for (uint32_t i = 0; i < CHUNKS; i++) {
         if (buffer->chunk_mask & 1u << i) {
-            out[n].ChunkID = i + 1; /* camera.xml: ChunkID 1 to 6 */
+            out[n].ChunkID = CHUNK_ID_BASE + i + 1;
             out[n].ChunkOffset = (ptrdiff_t)place;
             out[n].ChunkLength = 8;
             place += 8;
