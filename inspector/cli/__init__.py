@@ -1,1 +1,1 @@
-"""cli."""
+"""The sub-commands of ``inspector``, one file each."""
