@@ -16,6 +16,7 @@ from inspector.parts import InspectionFault
 from inspector.yamlfile import FileError
 
 TIMED_RUNS = 20
+BUILD_AHEAD_S = 1800.0  # nobody waits for this one but the person who typed it
 SHA_DIGITS = 12  # what a recipe pins at least
 
 app = typer.Typer(no_args_is_help=True, help="Model packages: list them, check one.")
@@ -53,14 +54,14 @@ def check_model(
     backend: Annotated[str, typer.Option(help="What has to run it: auto, cpu or tensorrt.")] = "auto",
     cache: Annotated[
         Optional[Path],  # noqa: UP007,UP045 - typer reads this on Python 3.10 too
-        typer.Option(help="Folder for built engines; without it they are built for this check only."),
+        typer.Option(help="Folder for built engines, the station's to build ahead; none: built for this check only."),
     ] = None,
 ) -> None:
     """Check every file of a package, prove its reference outputs on this machine, and time a run."""
     try:
         package = load_package(folder)
         began = time.perf_counter()
-        session = open_session(package, _wish(backend), cache)
+        session = open_session(package, _wish(backend), cache, build_limit_s=BUILD_AHEAD_S)
     except FileError as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(1) from None

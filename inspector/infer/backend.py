@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inspector.codes import Code
+from inspector.infer.engines import BUILD_LIMIT_S
 from inspector.infer.package import Package
 from inspector.infer.proof import Proof, prove
 from inspector.parts import InspectionFault
@@ -140,18 +141,25 @@ class Session:
                 break
 
 
-def open_session(package: Package, wish: Wish = "auto", cache_dir: Path | None = None, threads: int = 1) -> Session:
+def open_session(
+    package: Package,
+    wish: Wish = "auto",
+    cache_dir: Path | None = None,
+    threads: int = 1,
+    build_limit_s: float = BUILD_LIMIT_S,
+) -> Session:
     """A proven session. ``auto``: TensorRT where a GPU can run it, else the CPU.
 
-    ``cache_dir`` keeps built engines (None: they are built each time), ``threads`` is for the CPU. Raises
-    InspectionFault with RECIPE_INVALID when the model can't run as wished, or gives other answers than its reference.
+    ``cache_dir`` keeps built engines (None: they are built each time, within ``build_limit_s``), ``threads`` is for
+    the CPU. Raises InspectionFault with RECIPE_INVALID when the model can't run as wished, or gives other answers
+    than its reference.
     """
     if wish not in ("auto", "cpu", "tensorrt"):
         raise InspectionFault(Code.RECIPE_INVALID, f"backend {wish!r} is unknown, allowed: auto, cpu, tensorrt")
     note = ""
     if wish != "cpu":
         try:
-            return _on_gpu(package, cache_dir)
+            return _on_gpu(package, cache_dir, build_limit_s)
         except Unavailable as error:
             note = str(error)
             if wish == "tensorrt":
@@ -194,10 +202,10 @@ def _on_cpu(package: Package, threads: int, note: str = "") -> Session:
     return Session(package, backend, note)
 
 
-def _on_gpu(package: Package, cache_dir: Path | None) -> Session:
+def _on_gpu(package: Package, cache_dir: Path | None, build_limit_s: float) -> Session:
     from inspector.infer import tensorrt
 
-    return Session(package, tensorrt.open_backend(package, cache_dir))
+    return Session(package, tensorrt.open_backend(package, cache_dir, build_limit_s))
 
 
 def _sentence(error: Exception) -> str:

@@ -128,7 +128,7 @@ def load_engine(trt: Any, said: Any, plan: bytes) -> tuple[Any, Any]:
     return runtime, engine
 
 
-def open_backend(package: Package, cache_dir: Path | None) -> TensorRT:
+def open_backend(package: Package, cache_dir: Path | None, build_limit_s: float) -> TensorRT:
     """The model on the first GPU, its engine from the cache or built now. Raises Unavailable or InspectionFault."""
     trt, cuda = require_gpu()
     try:
@@ -144,7 +144,7 @@ def open_backend(package: Package, cache_dir: Path | None) -> TensorRT:
             except EngineError as error:
                 log.warning("the cached engine of model %s is built again: %s", package.name, error)
                 cache.forget(key)
-        plan = build_apart(trt.__name__, package.onnx)
+        plan = build_apart(trt.__name__, package.onnx, build_limit_s)
         backend = TensorRT(package, trt, cuda, plan)
         if cache:
             cache.store(key, plan)

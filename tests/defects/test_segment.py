@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +18,11 @@ from inspector.defects.areas import Ignore, blank
 from inspector.defects.segment import FINDINGS_MAX, Segment
 from inspector.infer.backend import Session, open_session
 from inspector.infer.package import Package, load_package
-from inspector.parts import Finding, Frame, FrameRef, InspectionFault, Part, Pose, Trigger
+from inspector.parts import Finding, Frame, FrameRef, InspectionFault, Outcome, Part, Pose, Trigger, Verdict
+from inspector.recipe.judge import judge
+from inspector.recipe.load import LoadedRecipe, load_recipe
 from inspector.tool import View
+from inspector.yamlfile import FileError
 from tests.infer.model_packages import change, write_package
 
 SHIPPED = Path(__file__).parents[2] / "recipes" / "models" / "plate-face"
@@ -214,6 +219,87 @@ def test_ignored_areas_have_their_size():
     gone = (mask == 0).sum() * 0.01
     assert gone == pytest.approx(math.pi * 16 + 8, rel=0.05)
     assert mask[50, 50] == 0 and mask[80, 120] == 0 and mask[120, 50] == 1
+
+
+# --- in a recipe --------------------------------------------------------------------------------------------
+RECIPE = """\
+recipe: 7
+name: Plain part
+calibration: scale.yaml
+defects:
+  face:
+    tool: segment
+    model: tiny@sha256:{sha}
+    reject:
+      dark: {{length: 3 mm, fail: 1210 Dark mark}}
+      bright: {{score: 0.9, area: 2 mm2, count: 2, fail: 1211 Bright spots}}
+verdict: {{within: 300 ms}}
+"""
+SCALE = (Path(__file__).parents[2] / "recipes" / "calibration" / "demo.yaml").read_text()
+
+
+@pytest.fixture
+def recipe_file(tmp_path):
+    folder = write_package(tmp_path / "models" / "tiny")
+    (tmp_path / "scale.yaml").write_text(re.sub(r"(?m)^mm_per_px:.*$", "mm_per_px: 0.25", _any_size(SCALE)))
+    path = tmp_path / "plain.yaml"
+    path.write_text(RECIPE.format(sha=load_package(folder).sha[:12]))
+    return path
+
+
+def _any_size(scale: str) -> str:
+    return re.sub(r"(?m)^(size_px:).*$", r"\1 [360, 300]", scale)
+
+
+def judged(recipe: LoadedRecipe, image: np.ndarray) -> Verdict:
+    part = replace(PART, recipe_sha=recipe.sha)
+    image[160:240, 200:280] = 20  # beside the part: a picture of one grey only is no picture
+    return judge(recipe, part, [view_of(image, POSES[0]).frame])
+
+
+def test_in_a_recipe_the_limits_of_each_label_decide(recipe_file):
+    recipe = load_recipe(recipe_file, backend="cpu")
+    origin = Pose(0.0, 0.0, 0.0)
+    assert recipe.backend == "cpu" and list(recipe.model_shas) == ["tiny"]
+    assert judged(recipe, draw(origin)).outcome is Outcome.PASS
+    assert judged(recipe, draw(origin, ((5, 5), (7, 7), 20))).outcome is Outcome.PASS  # 2 mm, 3 are allowed
+    bad = judged(recipe, draw(origin, ((5, 5), (11, 7), 20)))
+    assert (bad.outcome, bad.code) == (Outcome.FAIL, 1210) and bad.checks[0].findings
+    one, two = ((4, 4), (7, 7), 250), ((20, 10), (24, 14), 250)
+    assert judged(recipe, draw(origin, one)).outcome is Outcome.PASS
+    assert judged(recipe, draw(origin, one, two)).code == 1211
+    recipe.close()
+    assert judged(recipe, draw(origin)).outcome is Outcome.NOT_INSPECTED
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "says"),
+    [
+        ("tiny@sha256:", "tiny@sha256:000", 7, "the file's digest is sha256:"),
+        ("model: tiny", "model: none", 7, "none"),
+        ("      dark: {length", "      dork: {length", 9, "found 'dork', allowed: dark, bright"),
+        ("3 mm,", "3 px,", 9, "mm"),
+        ("calibration: scale.yaml\n", "", 4, "needs a calibration"),
+        ("    reject:", "    region: [0, 0, 40, 10]\n    reject:", 5, "up to the field of model tiny, 32 x 24 mm"),
+        ("    reject:", "    ignore: [{circle: [1, 2]}]\n    reject:", 8, "ignore"),
+    ],
+)
+def test_a_recipe_that_does_not_fit_its_model_is_refused_with_its_line(recipe_file, old, new, line, says):
+    text = recipe_file.read_text()
+    assert old in text
+    recipe_file.write_text(text.replace(old, new))
+    with pytest.raises(FileError) as caught:
+        load_recipe(recipe_file, backend="cpu")
+    assert any(p.startswith(f"{recipe_file}:{line}: ") and says in p for p in caught.value.problems), caught.value
+
+
+def test_a_damaged_model_is_refused_with_the_recipes_line_and_the_packages(recipe_file):
+    model = recipe_file.parent / "models" / "tiny" / "model.onnx"
+    model.write_bytes(model.read_bytes()[:-1])
+    with pytest.raises(FileError) as caught:
+        load_recipe(recipe_file, backend="cpu")
+    assert f"{recipe_file}:7: defects.face.model: " in str(caught.value)
+    assert "package.yaml:" in str(caught.value) and "model.onnx has sha256" in str(caught.value)
 
 
 # --- the shipped model on rendered parts -------------------------------------------------------------------

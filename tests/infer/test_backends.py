@@ -233,7 +233,7 @@ def test_an_unknown_wish_is_refused(package):
 
 
 def _gpu(monkeypatch, error):
-    def no(package, cache_dir):
+    def no(package, cache_dir, build_limit_s):
         raise error
 
     monkeypatch.setattr(backends, "_on_gpu", no)
