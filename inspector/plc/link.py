@@ -110,7 +110,7 @@ class PlcLink:
         self._links = 0
         self._stopping = False
         self._down_since_ns: int | None = time.monotonic_ns()
-        self._warned: set[str] = set()
+        self._warned: set[tuple[str, str]] = set()  # what, about what
         self._abandoned: list[_Connection] = []
         self._handlers = _Handlers(
             self._up, self._ended, self._received, self._acked, self._dropped, self._fault
@@ -131,6 +131,11 @@ class PlcLink:
     def reconnects(self) -> int:
         """How often the link came back."""
         return max(0, self._links - 1)
+
+    @property
+    def troubles(self) -> frozenset[str]:
+        """The warnings that still hold, by the words of ``LinkListener.warning``."""
+        return frozenset(what for what, _ in self._warned)
 
     def start(self) -> None:
         """Begin to connect. The broker may be absent."""
@@ -203,7 +208,7 @@ class PlcLink:
         if trouble:
             self._warn("client_rebuilt", trouble)
             self._ended(connection, trouble)
-            self._warned.discard("client_rebuilt")  # each one is news
+            self._better("client_rebuilt")  # each one is news
         elif connection.oldest_unacked_s > UNACKED_WARN_S:
             self._warn(
                 "no_puback", f"the broker has not confirmed a message for {connection.oldest_unacked_s:.1f} s"
@@ -287,13 +292,13 @@ class PlcLink:
         self._warn("callback_error", text, where)
 
     def _warn(self, what: str, text: str, about: str = "") -> None:
-        key = what + about
+        key = (what, about)
         if key not in self._warned:
             self._warned.add(key)
             self._tell(self._listener.warning, what, text)
 
     def _better(self, what: str, about: str = "") -> None:
-        self._warned.discard(what + about)
+        self._warned.discard((what, about))
 
     def _tell(self, method: Callable[..., None], *arguments: Any) -> None:
         try:

@@ -217,11 +217,11 @@ async def test_a_cut_connection_comes_back_with_a_new_client(
 ) -> None:
     station = await make_station(broker.port).up()
     first = station.client
-    for count in range(2, 6):
+    for count in range(2, 5):
         station.client.socket().shutdown(socket.SHUT_RDWR)
         await station.ups(count)
     assert station.client is not first
-    assert station.link.reconnects == 4
+    assert station.link.reconnects == 3
     await station.link.check()
     assert threading.active_count() < 8, "threads of old clients are gone"
 
@@ -429,3 +429,13 @@ async def test_files_that_cannot_be_used_are_named(
     config = PlcConfig.model_validate({key: tmp_path / name for key, name in settings.items()})
     with pytest.raises(LinkError, match=words):
         PlcLink(config, TOPICS, Listener(), asyncio.get_running_loop())
+
+
+async def test_a_broker_that_refuses_mqtt_5_is_told_and_tried_again(
+    broker: Broker, make_station: Make
+) -> None:
+    station = make_station(broker.port, version="5", keepalive_s=2)
+    station.link.start()
+    await until(lambda: station.listener.warned("connect_failed"))
+    assert not station.link.connected
+    await station.link.check()
