@@ -143,7 +143,7 @@ GC_ERROR open_control(void)
         device->index = i;
         device->lock_fd = -1;
         snprintf(device->serial, sizeof device->serial, "VC%04u", i + 1);
-        snprintf(device->id, sizeof device->id, "VirtualCamera_%s", device->serial);
+        snprintf(device->id, sizeof device->id, "VirtualCamera_VC%04u", i + 1);
         device->page = mapping ? (struct device_page *)(void *)(mapping + PAGE_BYTES * (1 + i)) : &private_pages[i];
         struct device_page *page = device->page;
         if (!mapping && page->sensor_width == 0) {
