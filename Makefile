@@ -1,0 +1,76 @@
+# Inspector: everything a newcomer types. `make demo` and `make test` do their own set-up in .venv.
+#   PYTHON=python3.12      another Python (3.10 or newer)
+#   WHEELHOUSE=folder      packages from a folder instead of the network
+#   PARTS=200 RATE=5       parts of the demo (without PARTS: until stopped) and parts a second
+#   TESTS=tests/plc        part of the tests
+SHELL = /bin/sh
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+
+PYTHON ?=
+WHEELHOUSE ?=
+PARTS ?=
+RATE ?=
+TESTS ?=
+RUN = .venv/bin/python
+export PYTHON WHEELHOUSE
+
+help: ## this list
+	@echo "Inspector: one command shows it, one proves it."
+	@awk -F ': ## ' '/^[a-z]+: ## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
+
+demo: ## a whole inspection station on this computer: simulated PLC, virtual camera, terminal
+	@sh tools/setup.sh
+	@$(RUN) -m inspector demo $(if $(PARTS),--parts $(PARTS)) $(if $(RATE),--rate $(RATE))
+
+test: ## style, types and every test, with coverage
+	@sh tools/setup.sh
+	@$(RUN) -m ruff check .
+	@$(RUN) -m mypy
+	@$(RUN) -m pytest --cov --cov-report=term:skip-covered $(TESTS)
+
+setup: ## the set-up alone
+	@sh tools/setup.sh
+	@echo "setup: all there; try: make demo"
+
+lint: ## style and types
+	@sh tools/setup.sh
+	@$(RUN) -m ruff check .
+	@$(RUN) -m mypy
+
+coverage: ## every test, and which lines none of them reached, as pages in htmlcov/
+	@sh tools/setup.sh
+	@$(RUN) -m pytest --cov --cov-report=html --cov-report=term $(TESTS)
+
+bench: ## trigger-to-verdict times and throughput against a bare loop
+	@sh tools/setup.sh
+	@$(RUN) -m tools.benchmarks.bench
+
+chaos: ## kills one process after another and counts what the PLC saw
+	@sh tools/setup.sh
+	@$(RUN) -m tools.chaos
+
+tiles: ## real pictures of magnetic tiles through the whole station
+	@sh tools/setup.sh
+	@$(RUN) -m tools.tiles_run
+
+screens: ## pictures of the operator's terminal for the documentation
+	@sh tools/setup.sh
+	@$(RUN) -m tools.screenshots
+
+asan: ## the virtual camera's tests under AddressSanitizer
+	@sh tools/setup.sh
+	@$(MAKE) -s -C tools/virtual_camera asan-test PYTHON=.venv/bin/python
+
+wheelhouse: ## all packages and Inspector itself as files in build/wheelhouse, for a computer without network
+	@sh tools/setup.sh
+	@rm -rf build/wheelhouse
+	@$(RUN) -m pip wheel --disable-pip-version-check --progress-bar off -q -w build/wheelhouse '.[dev]' 'setuptools>=68' wheel
+	@echo "build/wheelhouse: $$(ls build/wheelhouse | wc -l) packages for $$($(RUN) --version) on $$(uname -m)"
+
+clean: ## removes what was made, .venv too
+	@$(MAKE) -s -C tools/virtual_camera clean
+	@rm -rf .venv build htmlcov .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache .make-* *.egg-info
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.PHONY: help demo test setup lint coverage bench chaos tiles screens asan wheelhouse clean
