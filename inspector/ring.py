@@ -59,6 +59,8 @@ class Ring:
             self._map = mmap.mmap(fd, size, access=access)
         finally:
             os.close(fd)
+        self.slots: int
+        self.slot_bytes: int
         magic, version, self.slots, self.slot_bytes = _HEADER.unpack_from(self._map, 0)
         if magic != _MAGIC or version != _VERSION or size != _size(self.slots, self.slot_bytes):
             self._map.close()
