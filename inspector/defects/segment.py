@@ -113,16 +113,21 @@ class Segment(DefectsTool):
         """Findings of one label in its map (H, W), largest first."""
         u = self._package.mm_per_px
         sure = (probability >= label.threshold).astype(np.uint8) & self._mask
-        if not sure.any():
+        left, top, width, height = cv2.boundingRect(sure)
+        if width == 0:
             return []
-        count, parts, stats, _ = cv2.connectedComponentsWithStats(sure, connectivity=8)
+        # most of a face is good: only the box around what was found is taken apart
+        probability = probability[top : top + height, left : left + width]
+        count, parts, stats, _ = cv2.connectedComponentsWithStats(
+            sure[top : top + height, left : left + width], connectivity=8
+        )
         areas = stats[:, cv2.CC_STAT_AREA]
         found: list[Finding] = []
         for part in sorted(range(1, count), key=lambda i: -int(areas[i]))[:FINDINGS_MAX]:
             x, y, w, h = (int(v) for v in stats[part, : cv2.CC_STAT_AREA])
             own = parts[y : y + h, x : x + w] == part
             contours, _ = cv2.findContours(
-                own.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE, offset=(x, y)
+                own.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE, offset=(left + x, top + y)
             )
             outline = contours[0]
             # the rectangle goes through the centres of the outer pixels; each reaches half a pixel further

@@ -36,7 +36,9 @@ MODULES = ("tensorrt", "tensorrt_rtx")
 WORKSPACE_BYTES = 1 << 30
 FLAGS = f"strongly_typed workspace={WORKSPACE_BYTES}"
 RUN_LIMIT_S = 2.0
+FIRST_RUN_LIMIT_S = 60.0  # kernels may be compiled in it
 _POLL_S = 50e-6
+_NAN_BITS = 0x7FC00000  # a float32 NaN
 
 log = logging.getLogger(__name__)
 _retained: list[Any] = []
@@ -165,6 +167,7 @@ class TensorRT:
         self._primary = _primary_context(cuda)
         self.name = f"{trt.__name__} {trt.__version__} on {cuda.Device(0).name()}"
         self._in, self._out = package.input.name, package.output.name
+        self._ran = False
         try:
             with self._current():
                 self._said = make_log(trt)  # outlives the runtime, which keeps a bare pointer to it
@@ -194,7 +197,9 @@ class TensorRT:
         try:
             with self._current():
                 np.copyto(self._host_in, batch[self._in])
-                self._host_out.fill(np.nan)  # should the copy back not happen, nobody takes it for an answer
+                # Should the kernels or the copy back not happen, NaN is found and nobody takes it for an answer.
+                self._host_out.fill(np.nan)
+                self._cuda.memset_d32_async(self._gpu_out, _NAN_BITS, self._host_out.size, self._stream)
                 self._cuda.memcpy_htod_async(self._gpu_in, self._host_in, self._stream)
                 if not self._context.execute_async_v3(self._stream.handle):
                     raise RuntimeError(explain(self._said.errors))
@@ -222,11 +227,13 @@ class TensorRT:
 
     def _wait(self) -> None:
         # Not synchronize(), which waits for ever when the GPU hangs.
-        until = time.monotonic() + RUN_LIMIT_S
+        limit_s = RUN_LIMIT_S if self._ran else FIRST_RUN_LIMIT_S
+        until = time.monotonic() + limit_s
         while not self._stream.is_done():
             if time.monotonic() > until:
-                raise TimeoutError(f"no answer within {RUN_LIMIT_S:g} s")
+                raise TimeoutError(f"no answer within {limit_s:g} s")
             time.sleep(_POLL_S)
+        self._ran = True
 
     @contextmanager
     def _current(self) -> Iterator[None]:

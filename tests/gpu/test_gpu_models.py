@@ -208,7 +208,7 @@ from tests.infer.model_packages import pictures
 
 session = open_session(load_package(Path(sys.argv[1])), "tensorrt")
 # an address that is nobody's: the copy or the kernel fails, and CUDA's error stays
-session._backend._context.set_tensor_address("probability", 0x10)
+session._backend._context.set_tensor_address("probability", 0x1000)
 for _ in range(2):
     try:
         session.run({"image": pictures(1)})
