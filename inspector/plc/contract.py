@@ -50,6 +50,7 @@ BASE_MAX = 24  # characters; S7 blocks fail on long topics
 RESULT_LIMIT_BYTES = 512
 STATE_LIMIT_BYTES = 512
 TEXT_MAX = 120
+FLOAT_MAX = 999_999_999.0
 RECORD_LISTS_MAX = 200  # checks, defects or frames in one record; the totals are always told
 _ID = re.compile(r"[a-z0-9_-]+")
 
@@ -259,12 +260,14 @@ def counters_payload(counters: Mapping[str, int], *, boot: str, ts: str | None =
     return _json({"schema": SCHEMA, "ts": ts or utc_now(), "boot": boot, **counters}).encode("ascii")
 
 
-def info_payload(*, version: str, serial: str, station: str, recipes: Iterable[int], boot: str) -> bytes:
+def info_payload(
+    *, version: str, serial: str, station: str, recipes: Iterable[int], boot: str, ts: str | None = None
+) -> bytes:
     """Who is there and what it can take. ``recipes`` becomes text, ``"7,8"``, because it is a flat object."""
     return _json(
         {
             "schema": SCHEMA,
-            "ts": utc_now(),
+            "ts": ts or utc_now(),
             "contract": SCHEMA,
             "product": "inspector",
             "version": version,
@@ -381,7 +384,8 @@ def _json(value: Any) -> str:
 
 def _number(value: float) -> str:
     """A float with a decimal point, without exponent, 6 decimals at most; not a number becomes 0.0."""
-    if not math.isfinite(value):
+    if math.isnan(value):
         return "0.0"
+    value = min(max(value, -FLOAT_MAX), FLOAT_MAX)  # a REAL can't hold more, and 300 digits would not fit
     text = f"{value:.6f}".rstrip("0")
     return text + "0" if text.endswith(".") else text
