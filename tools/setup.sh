@@ -127,7 +127,13 @@ make_venv() {
 fingerprint() {
     cat pyproject.toml tools/setup.sh | cksum
     pwd -P
-    [ -z "${PYTHON:-}" ] || "$PYTHON" -c 'import sys; print(sys.version_info[:2])' 2>/dev/null
+}
+
+# Is .venv made with the Python that was asked for, if one was?
+right_python() {
+    [ -z "${PYTHON:-}" ] && return
+    version='import sys; print(sys.version_info[:2])'
+    [ "$("$PYTHON" -c "$version" 2>&1)" = "$($venv/bin/python -c "$version")" ]
 }
 
 # --- Virtual camera -----------------------------------------------------------------------------------
@@ -147,25 +153,20 @@ make_camera() {
 
 main() {
     wanted=$(fingerprint)
-    if [ "$(cat $stamp 2>/dev/null)" != "$wanted" ] || ! venv_alive; then
+    if [ "$(cat $stamp 2>/dev/null)" != "$wanted" ] || ! venv_alive || ! right_python; then
         check_place
         python=$(find_python) || exit 1
         check_compiler # said now, not after minutes of installing
-        if ! venv_alive || { [ -n "${PYTHON:-}" ] && ! same_python; }; then
+        if ! venv_alive || ! right_python; then
             make_venv
         fi
         rm -f $stamp
         install_packages
-        sync -f $venv 2>/dev/null || :  # the stamp must not reach the disk before what it vouches for
+        sync -f $venv 2>/dev/null || : # the stamp must not reach the disk before what it vouches for
         printf '%s\n' "$wanted" >$stamp || fail "$stamp can't be written: is the disk full?"
     fi
     make_camera
     rm -f $log
-}
-
-same_python() {
-    [ "$($venv/bin/python -c 'import sys; print(sys.version_info[:2])')" = \
-        "$("$PYTHON" -c 'import sys; print(sys.version_info[:2])')" ]
 }
 
 main
