@@ -225,10 +225,11 @@ class CameraControl:
             page["latest_picture"] = slot
 
     def pulse(self, device: int, line: int = 1) -> None:
-        """Pull a trigger wire high and low again."""
+        """Pull a trigger wire high and low again; one that is high falls only."""
         page = self._line(device, line)
         with self._locked():
-            page["rising"][0][line] += 1
+            if not int(page["line_status"][0]) >> line & 1:
+                page["rising"][0][line] += 1
             page["falling"][0][line] += 1
             page["line_status"] &= ~np.uint32(1 << line)
         self._wake(page)
@@ -332,7 +333,8 @@ class CameraControl:
             return
         self._pages = []
         del self._header, self._pixels
-        self._map.close()
+        with contextlib.suppress(BufferError):  # another thread is in a call: the memory goes when it is out
+            self._map.close()
         os.close(self._descriptor)
         self._descriptor = -1
 

@@ -176,13 +176,32 @@ static const uint8_t *source_row(const struct source *source, uint32_t y)
 
 /* ----------------------------------------------------------------- conversion */
 
-/* Fixed point, 16 fractional bits; both loops are vectorised by the compiler. */
+/* Fixed point with 16 fractional bits, for any factor and black level. */
 static void scale_to_8(const uint8_t *restrict in, uint8_t *restrict out, size_t n, uint32_t factor, uint32_t offset)
 {
     for (size_t i = 0; i < n; i++) {
         uint32_t value = (in[i] * factor + offset) >> 16;
         out[i] = (uint8_t)(value > 255 ? 255 : value);
     }
+}
+
+/* The usual case four times as fast: 16-bit multiplications, which every vector unit has. `mantissa` has its top bit
+ * set; the result is in * mantissa / 2^(shift + 9), rounded, at most 1/16 of a grey value beside the exact one. */
+static void scale_to_8_fast(const uint8_t *restrict in, uint8_t *restrict out, size_t n, uint16_t mantissa, int shift)
+{
+    uint16_t half = (uint16_t)(1u << shift >> 1);
+    for (size_t i = 0; i < n; i++) {
+        uint16_t wide = (uint16_t)(in[i] << 8);
+        uint16_t high = (uint16_t)((uint32_t)wide * mantissa >> 16);
+        uint16_t value = (uint16_t)((uint16_t)((high >> 1) + half) >> shift);
+        out[i] = (uint8_t)(value > 255 ? 255 : value);
+    }
+}
+
+static void widen_to_12(const uint8_t *restrict in, uint16_t *restrict out, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        out[i] = (uint16_t)(in[i] << 4);
 }
 
 static void scale_to_12(const uint8_t *restrict in, uint16_t *restrict out, size_t n, uint32_t factor,
@@ -226,6 +245,10 @@ static void render_source(const struct device *device, const struct source *sour
         gain = 256.0; /* everything but black is white long before */
     uint32_t factor = (uint32_t)(gain * 65536.0 + 0.5), black = (uint32_t)(settings->black_level * 65536.0 + 0.5);
     bool plain = factor == 65536 && black == 0;
+    int exponent; /* gain is in [2^(exponent - 1), 2^exponent) */
+    uint16_t mantissa = (uint16_t)(frexp(gain, &exponent) * 65536.0);
+    int shift = 7 - exponent;
+    bool fast = black == 0 && shift >= 4 && shift <= 15;
     bool wide = settings->pixel_format == PFNC_MONO12;
     uint32_t per_pixel = settings->pixel_format == PFNC_RGB8 ? 3 : 1; /* samples */
     size_t stride = (size_t)settings->width * per_pixel * (wide ? 2 : 1);
@@ -255,11 +278,16 @@ static void render_source(const struct device *device, const struct source *sour
                 row = line;
             }
         }
-        if (wide) {
+        if (wide && plain) {
+            widen_to_12(row, wide_line, settings->width);
+            memcpy(out, wide_line, stride);
+        } else if (wide) {
             scale_to_12(row, wide_line, settings->width, factor, black + 0x800);
             memcpy(out, wide_line, stride);
         } else if (plain) {
             memcpy(out, row, stride);
+        } else if (fast) {
+            scale_to_8_fast(row, out, stride, mantissa, shift);
         } else {
             scale_to_8(row, out, stride, factor, black + 0x8000);
         }

@@ -83,12 +83,12 @@ class Camera:
         self.trigger()
         return self.frame(timeout)
 
-    def shot_id(self, timeout: float = 0.15) -> int | None:
+    def shot_id(self, timeout: float = 0.25) -> int | None:
         frame = self.shot(timeout)
         return None if frame is None else frame[0]
 
     def force_close(self, harvester: Harvester) -> None:
-        """Let go of a lost camera without an update(); see the recovery recipe in docs/camera.md."""
+        """Let go of a lost camera without an update(), which would close every other one."""
         acquirer = self.acquirer
         chunks, streams = acquirer._chunk_adapter, list(acquirer._data_streams)
         for _ in range(2):
