@@ -79,7 +79,7 @@ class Terminal(App[None], inherit_bindings=False):
             self.pictures.clear()
         self.status = message.status
         self._heard, self._heard_at = time.monotonic(), datetime.now()
-        if self._absent is not None:
+        if self._absent is not None and self.is_running:
             self._absent = None
             self.pop_screen()
         self._show()
@@ -112,10 +112,12 @@ class Terminal(App[None], inherit_bindings=False):
 
     def _show(self) -> None:
         moment = self._moment()
-        if moment is not None and isinstance(self.screen, StationScreen):
+        if self.is_running and moment is not None and isinstance(self.screen, StationScreen):
             self.screen.show(moment)
 
     def _show_absence(self) -> None:
+        if not self.is_running:  # messages still come while the screens are being taken down
+            return
         status = self.status
         headline = Headline.of(status.last) if status is not None and status.last is not None else None
         last = f"part {headline.part}, {headline.word}" if headline else ""
@@ -164,7 +166,7 @@ class Terminal(App[None], inherit_bindings=False):
 
     def _say(self, note: str) -> None:
         self._note_until = time.monotonic() + NOTE_S if note else 0.0
-        if isinstance(self.screen, StationScreen):
+        if self.is_running and isinstance(self.screen, StationScreen):
             self.screen.say(note)
 
     def action_leave(self) -> None:

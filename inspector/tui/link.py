@@ -6,6 +6,7 @@ Everything here is bounded: 2 s to connect, 3 s of silence, 16 previews, and a b
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import time
 from collections import OrderedDict
@@ -110,7 +111,8 @@ class Link:
             try:
                 async with client.stream("GET", "/v1/events") as response:
                     if response.status_code != httpx.codes.OK:
-                        raise Gone(f"The station answers with an error ({response.status_code}).")
+                        why = _reason(await response.aread())
+                        raise Gone(f"The station answers {response.status_code}: {why}.")
                     async for data in _events(response):
                         yield status_from_json(data)
             except (httpx.ConnectError, httpx.ConnectTimeout) as error:
@@ -179,6 +181,15 @@ async def _events(response: httpx.Response) -> AsyncIterator[str]:
                 heard = time.monotonic()
                 yield data
             event, data = "message", ""
+
+
+def _reason(body: bytes) -> str:
+    """The error a feed gives with a status code that is not 200."""
+    try:
+        said = json.loads(body)
+        return str(said["error"])[:200]
+    except (ValueError, KeyError, TypeError):
+        return "no reason given"
 
 
 def _picture(seq: int, answer: httpx.Response) -> Picture | None:

@@ -74,7 +74,7 @@ class Feed:
 
     async def _events(self, request: Request) -> Response:
         if self.status_code != 200:
-            return Response("no", self.status_code)
+            return JSONResponse({"error": "16 screens are attached"}, self.status_code)
         return StreamingResponse(self._stream(), media_type="text/event-stream")
 
     async def _stream(self) -> AsyncIterator[str]:

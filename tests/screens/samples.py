@@ -146,8 +146,10 @@ def odd(kind: str) -> dict[str, Any]:
     many = tuple(width(f"bore_{n:02d}", 6.0 + n / 100, 6.0, 0.2) for n in range(30))
     if kind == "no part yet":
         zero = {"total": 0, "pass": 0, "fail": 0, "not_inspected": 0, "late": 0}
-        return status(None, recent=[], codes=[], counters=zero, recipe=None, links={},
-                      latency_ms={"p50": None, "p99": None}, rejects_per_hour={"now": 0, "history": [0] * 12})  # fmt: skip
+        slow, trend = {"p50": None, "p99": None}, {"now": 0, "history": [0] * 12}
+        return status(
+            recent=[], codes=[], counters=zero, recipe=None, links={}, latency_ms=slow, rejects_per_hour=trend
+        )
     if kind == "30 checks":
         return status(Verdict(part(), Outcome.PASS, 0, "", checks=many, frames=(frame(),)))
     if kind == "30 failing checks":

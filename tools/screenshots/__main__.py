@@ -12,6 +12,7 @@ from pathlib import Path
 
 from inspector.tui.app import Terminal
 from inspector.tui.ink import PALETTE
+from tools.screenshots.cells import cells
 from tools.screenshots.raster import png
 
 SIZES = ((80, 24), (160, 48))
@@ -33,10 +34,7 @@ async def picture(args: argparse.Namespace, size: tuple[int, int], keys: str, na
         if keys:
             await pilot.press(*keys.split())
         await pilot.pause(0.2)
-        for column in app.screen.walk_children():
-            column.refresh()
-        await pilot.pause(0.1)
-        strips = app.screen._compositor.render_strips(app.size)
+        strips = cells(app)
         args.out.mkdir(parents=True, exist_ok=True)
         png(strips, PALETTE, args.out / f"{name}.png")
         app.save_screenshot(f"{name}.svg", str(args.out))

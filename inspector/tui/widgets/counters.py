@@ -91,7 +91,7 @@ class Counts(Lines[Tally]):
         rows += self._strip(value.recent, width, 2 if wide else 1)
         legend: Line = [label(""), ("· pass   ■ reject   ? not inspected", DIM)]
         ms = value.latency
-        times = f"p50 {ms.p50:.0f} ms  p99 {ms.p99:.0f} ms" if ms.p50 is not None and ms.p99 is not None else ""
+        times = f"answers in {ms.p50:.0f} ms, 99 % in {ms.p99:.0f}" if ms.p50 and ms.p99 else ""
         rows.append(spread(legend, [(f"{value.idle or times} ", STRONG if value.idle else DIM)], width))
         return rows
 
