@@ -27,11 +27,13 @@ def check_graph(data: bytes, inputs: Tensors, outputs: Tensors) -> None:
         raise ValueError(f"not an ONNX file, or cut short ({len(data)} bytes)") from None
     for tensor in _tensors(model):
         if tensor.data_location == onnx.TensorProto.EXTERNAL or tensor.external_data:
-            raise ValueError(f"weights {tensor.name!r} lie in another file; allowed is one file with everything in it")
+            raise ValueError(
+                f"weights {_shown([tensor.name])} lie in another file; allowed is one file with everything in it"
+            )
     domains = sorted({*(o.domain for o in model.opset_import), *(n.domain for n in _nodes(model.graph))})
     foreign = [d for d in domains if d not in DOMAINS]
     if foreign or model.functions:
-        found = ", ".join(foreign) or "functions of its own"
+        found = _shown(foreign) if foreign else "functions of its own"
         raise ValueError(f"uses operators of {found}; allowed are the standard ones (ai.onnx)")
     try:
         onnx.checker.check_model(model, full_check=True)
@@ -45,15 +47,13 @@ def check_graph(data: bytes, inputs: Tensors, outputs: Tensors) -> None:
 def _same(kind: str, found: Iterable[Any], wanted: Tensors) -> None:
     infos = {v.name: v.type.tensor_type for v in found}
     if set(infos) != set(wanted):
-        raise ValueError(
-            f"the graph's {kind}s are {', '.join(sorted(infos)) or 'none'}; package.yaml says {', '.join(wanted)}"
-        )
+        raise ValueError(f"the graph's {kind}s are {_shown(infos) or 'none'}; package.yaml says {_shown(wanted)}")
     for name, (dtype, shape) in wanted.items():
         info = infos[name]
         got_dtype = _dtype_name(info.elem_type)
-        got_shape = [d.dim_value if d.HasField("dim_value") else d.dim_param or "?" for d in info.shape.dim]
+        got_shape = [d.dim_value if d.HasField("dim_value") else d.dim_param or "?" for d in info.shape.dim[:8]]
         if got_dtype != dtype or got_shape != list(shape):
-            sizes = "x".join(str(d) for d in got_shape)
+            sizes = "x".join(str(d) if isinstance(d, int) else repr(d)[:20] for d in got_shape)
             raise ValueError(
                 f"{kind} {name!r} is {got_dtype} {sizes} in the graph; package.yaml says {dtype}"
                 f" {'x'.join(str(d) for d in shape)}"
@@ -89,6 +89,11 @@ def _tensors(model: Any) -> Iterator[Any]:
         for node in graph.node:
             for attribute in node.attribute:
                 yield from (*([attribute.t] if attribute.HasField("t") else ()), *attribute.tensors)
+
+
+def _shown(names: Iterable[str]) -> str:
+    """Names out of a file that may hold anything, on one line."""
+    return ", ".join(repr(name)[:60] for name in sorted(names)[:8])
 
 
 def _first_line(error: Exception) -> str:

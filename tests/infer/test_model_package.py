@@ -11,7 +11,9 @@ import onnx
 import pytest
 from onnx import helper
 
+from inspector.infer.backend import open_session
 from inspector.infer.package import ONNX_BYTES_MAX, find_packages, load_package
+from inspector.parts import InspectionFault
 from inspector.yamlfile import FileError
 from tests.infer.model_packages import HEIGHT, WIDTH, change, outputs_of, pictures, tiny_model, write_package
 
@@ -191,12 +193,12 @@ def _dynamic(model: onnx.ModelProto) -> None:
     [
         (_external, "weights 'weights' lie in another file"),
         (_external_in_a_constant, "lie in another file"),
-        (_other_domain, "uses operators of com.microsoft; allowed are the standard ones"),
-        (_hidden_domain, "uses operators of evil"),
+        (_other_domain, "uses operators of 'com.microsoft'; allowed are the standard ones"),
+        (_hidden_domain, "uses operators of 'evil'"),
         (_functions, "uses operators of functions of its own"),
         (lambda m: setattr(m.graph.node[2], "op_type", "Sigmoooid"), "not a valid ONNX model: No Op registered"),
         (lambda m: m.graph.node.pop(0), "not a valid ONNX model"),
-        (_dynamic, "input 'image' is uint8 1x1xheightx64 in the graph; package.yaml says uint8 1x1x48x64"),
+        (_dynamic, "input 'image' is uint8 1x1x'height'x64 in the graph; package.yaml says uint8 1x1x48x64"),
         (lambda m: setattr(m.graph.input[0], "name", "picture"), "not a valid ONNX model"),
     ],
 )
@@ -210,7 +212,7 @@ def test_a_graph_with_other_tensors_than_the_package_is_refused(tmp_path):
     arrays = {"picture": images, "probability": outputs_of(tiny_model().SerializeToString(), images)}
     folder = write_package(tmp_path / "tiny", arrays=arrays)
     change(folder, "input", "name", to="picture")
-    assert "the graph's inputs are image; package.yaml says picture" in problem(folder)
+    assert "the graph's inputs are 'image'; package.yaml says 'picture'" in problem(folder)
     other_size = write_package(tmp_path / "other", model=tiny_model(48, 80).SerializeToString())
     assert "input 'image' is uint8 1x1x48x80 in the graph; package.yaml says uint8 1x1x48x64" in problem(other_size)
     wrong_type = tiny_model()
@@ -237,8 +239,8 @@ SOUND = {"image": IMAGES, "probability": outputs_of(tiny_model().SerializeToStri
 @pytest.mark.parametrize(
     ("arrays", "says"),
     [
-        ({"image": IMAGES}, "found arrays image, wanted image and probability"),
-        ({**SOUND, "more": IMAGES}, "found arrays image, more, probability, wanted"),
+        ({"image": IMAGES}, "found arrays 'image', wanted image and probability"),
+        ({**SOUND, "more": IMAGES}, "found arrays 'image', 'more', 'probability', wanted"),
         ({**SOUND, "image": IMAGES.astype(np.float32)}, "image is float32 [2, 1, 48, 64], allowed is uint8"),
         ({**SOUND, "probability": SOUND["probability"][:1]}, "probability is float32 [1, 2, 48, 64], allowed is"),
         ({**SOUND, "probability": SOUND["probability"] * np.nan}, "probability has values outside 0..1"),
@@ -272,3 +274,27 @@ def test_reference_data_that_is_no_archive_or_unpacks_too_large_is_refused(tmp_p
     (folder / "reference.npz").write_bytes(flipped)
     change(folder)
     assert "reference.npz: " in problem(folder)
+
+
+def test_bytes_that_were_flipped_before_the_digest_was_made_end_in_one_line_or_in_the_proof(tmp_path):
+    folder = write_package(tmp_path / "tiny")
+    rng = np.random.default_rng(11)
+    refused = 0
+    for n in range(150):
+        path = folder / ("model.onnx" if n % 3 else "reference.npz")
+        sound = path.read_bytes()
+        data = bytearray(sound)
+        for place in rng.integers(0, len(data), 3):
+            data[place] = rng.integers(0, 256)
+        path.write_bytes(data)
+        change(folder)
+        try:
+            open_session(load_package(folder), "cpu").close()
+        except FileError as error:
+            assert len(error.problems) == 1 and "\n" not in str(error)
+            refused += 1
+        except InspectionFault as fault:
+            assert "\n" not in fault.text
+            refused += 1
+        path.write_bytes(sound)
+    assert refused > 100
