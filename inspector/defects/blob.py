@@ -60,7 +60,7 @@ class Blob(DefectsTool):
         found: list[Finding] = []
         for label in self.labels():
             strength = difference if label == "bright" else -difference
-            hit = cv2.compare(strength, least, cv2.CMP_GE) & mask
+            hit = np.where(strength >= least, mask, np.uint8(0))
             found += self._findings(view, label, strength, hit, low)
         return found
 

@@ -25,6 +25,7 @@ _CANDIDATES = 6
 _EDGE_POINTS = 240
 _SLOPE = np.array([-1.0, -2.0, 0.0, 2.0, 1.0]) / 8  # smoothed derivative along an edge's normal
 _PASSES = ((7, 2), (3, 4))  # refinement: reach along the normal in px, rounds
+_LEAST_POINTS = 8  # a pose from fewer is a guess
 _LEAST_FIT = 0.4  # of the template's edge points must be found
 _SAME_SCORE = 0.93  # a second place with so much of the best score is a second part
 
@@ -122,6 +123,7 @@ class Template(LocateTool):
             if best is not None and score < _SAME_SCORE * 0.9 * candidates[0][0]:
                 break
             pose, fit = _refine(grey, taught.edges, rough)
+            pose[2] = (pose[2] + 180) % 360 - 180
             final = _score(grey, taught, pose)
             if best is None or final > best[0]:
                 if best is not None and _apart(best[2], pose, taught):
@@ -226,6 +228,9 @@ def _edge_points(image: NDArray[np.uint8]) -> _Edges:
     centre = np.array([(width - 1) / 2, (height - 1) / 2])
     points = np.column_stack([xs, ys])[chosen].astype(np.float64) - centre
     normals = np.column_stack([nx[ys, xs], ny[ys, xs]])[chosen].astype(np.float64)
+    if not len(points):
+        nothing = np.zeros(0)
+        return _Edges(points, normals, nothing, nothing)
     profiles = _profiles(image, points + centre, normals, 3)
     places, slopes, found = _crossings(profiles, 3, np.zeros(len(points)))
     keep = found & (np.abs(places) < 1.5)
@@ -315,7 +320,7 @@ def _refine(grey: Array, edges: _Edges, rough: Floats) -> tuple[Floats, float]:
             places, slopes, found = _crossings(profiles, reach, edges.places)
             gain = float(np.median(slopes[found] / edges.slopes[found])) if found.any() else 0.0
             found &= slopes > 0.35 * gain * edges.slopes
-            if np.count_nonzero(found) < 8:
+            if np.count_nonzero(found) < _LEAST_POINTS:
                 return pose, 0.0
             # moving by (dx, dy) and turning by d shifts an edge along its normal by n.(dx, dy) + d * (n x arm)
             lever = normals[:, 1] * arms[:, 0] - normals[:, 0] * arms[:, 1]

@@ -14,7 +14,7 @@ from inspector.parts import Measured, Point, Shape
 from inspector.tool import Array, MeasureTool, View
 
 _HALF_PX = 6.0  # raw pixels on either side of an edge that the fit sees
-_LEAST_WIDTH_PX = 4.0  # closer edges disturb each other
+_LEAST_WIDTH_PX = 5  # closer edges disturb each other
 _AS_STRONG = 0.5  # an edge counts when it has this share of the strongest edge's slope
 
 
@@ -59,7 +59,8 @@ class Caliper(MeasureTool):
         if isinstance(pair, str):
             return nothing(pair)
         if pair[1] - pair[0] < _LEAST_WIDTH_PX:
-            return nothing(f"the edges are only {pair[1] - pair[0]:.1f} px apart")
+            apart = pair[1] - pair[0]
+            return nothing(f"the edges are only {apart:.0f} px apart, at least {_LEAST_WIDTH_PX} are needed")
         half = min(_HALF_PX, (pair[1] - pair[0]) / 2)
         into = -1.0 if self.inside == "dark" else 1.0
         places, variance = [], 0.0

@@ -110,9 +110,11 @@ def fit_steps(t: Floats, v: Floats, weight: Floats, half: float, contrast: float
         p += change
         p[:, 2] = np.clip(p[:, 2], -half, half)
         p[:, 3] = np.clip(p[:, 3], *_SIGMA_PX)
-        if np.all(np.abs(change[:, 2]) < 1e-4):
+        if np.all(np.abs(change[:, 2:]) < (1e-4, 1e-3)):
             break
-    spread = np.sqrt((weight * residual**2).sum(axis=1) / np.maximum(weight.sum(axis=1) - 4, 1))
+    # a bin's mean scatters less than a pixel by the root of its count, so the bins are what is free
+    freedom = np.maximum(np.count_nonzero(weight, axis=1) - 4, 1)
+    spread = np.sqrt((weight * residual**2).sum(axis=1) / freedom)
     step = 2 * p[:, 1]
     std = spread * np.sqrt(np.maximum(np.linalg.inv(normal)[:, 2, 2], 0))
     ok = (
