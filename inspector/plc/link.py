@@ -206,6 +206,9 @@ class PlcLink:
             return
         trouble = connection.trouble()
         if trouble:
+            await asyncio.sleep(0)  # the thread may have told its end just now
+            if connection is not self._connection:
+                return
             self._warn("client_rebuilt", trouble)
             self._ended(connection, trouble)
             self._better("client_rebuilt")  # each one is news
@@ -574,6 +577,7 @@ class _Connection:
     @_guarded
     def on_message(self, _client: Any, _data: Any, message: mqtt.MQTTMessage) -> None:
         received_ns, received_utc = time.monotonic_ns(), utc_now()
+        self._acknowledge_now()
         name = self._topics.command(message.topic)
         if name is None:
             return
@@ -598,6 +602,7 @@ class _Connection:
 
     @_guarded
     def on_publish(self, _client: Any, _data: Any, mid: int, reason: ReasonCode, _props: Any) -> None:
+        self._acknowledge_now()
         self._post(self._confirm, mid, reason.value)
 
     @_guarded
@@ -607,6 +612,12 @@ class _Connection:
     def post_error(self, where: str, error: Exception) -> None:
         """From paho's thread: a callback failed."""
         self._post(self._tell.fault, where, f"{where}: {type(error).__name__}: {error}")
+
+    def _acknowledge_now(self) -> None:
+        """Against delayed ACKs: a broker with Nagle's algorithm on holds its next message back for one (40 ms)."""
+        if self._sock is not None and hasattr(socket, "TCP_QUICKACK"):
+            with contextlib.suppress(OSError):  # closed meanwhile
+                self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
 
     def _post(self, method: Callable[..., None], *arguments: Any) -> None:
         with contextlib.suppress(RuntimeError):  # the loop is closed: nobody is left to tell

@@ -119,6 +119,13 @@ class Wire:
         def opened(_c: Any, _d: Any, sock: Any) -> None:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
+        def acknowledge_now(c: mqtt.Client, *_: Any) -> None:
+            # a delayed ACK (40 ms) keeps a broker with Nagle's algorithm on from sending the next message
+            sock: Any = c.socket()
+            if sock is not None and hasattr(socket, "TCP_QUICKACK"):
+                with contextlib.suppress(OSError):
+                    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
+
         def connected(c: mqtt.Client, _d: Any, _f: Any, reason: Any, _p: Any) -> None:
             if reason.is_failure:
                 over.set()
@@ -136,6 +143,7 @@ class Wire:
             if not mine():
                 return
             arrived_ns = time.monotonic_ns()
+            acknowledge_now(_c)
             self._last_heard = arrived_ns / 1e9
             topic = message.topic.removeprefix(f"{self._base}/")
             self._put(Message(topic, bytes(message.payload), bool(message.retain), arrived_ns))
@@ -149,6 +157,7 @@ class Wire:
         client.on_connect_fail = ended
         client.on_subscribe = subscribed
         client.on_message = message
+        client.on_publish = acknowledge_now
         client.on_disconnect = ended
         client.connect_timeout = _END
         client.connect_async(self._host, self._port, 5)
