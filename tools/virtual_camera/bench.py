@@ -71,11 +71,9 @@ def measure(row: int, frames: int) -> str:
             camera.destroy()
             library.reset()
     p50, p99 = np.quantile(took, [0.5, 0.99]) * 1000
-    return (
-        f"{sensor[1]}x{sensor[0]} {pixel_format:7} {exposure_us:5.0f} us {gain_db:2.0f} dB  {how:8} {frames / wall:6.0f} fps   "
-        f"p50 {p50:5.2f}  p99 {p99:5.2f}  max {max(took) * 1000:5.1f} ms   cpu {100 * cpu / wall:3.0f} %   "
-        f"underruns {counters.underruns}"
-    )
+    what = f"{sensor[1]}x{sensor[0]} {pixel_format:7} {exposure_us:5.0f} us {gain_db:2.0f} dB  {how:8}"
+    times = f"p50 {p50:5.2f}  p99 {p99:5.2f}  max {max(took) * 1000:5.1f} ms"
+    return f"{what} {frames / wall:6.0f} fps   {times}   cpu {100 * cpu / wall:3.0f} %   underruns {counters.underruns}"
 
 
 def main() -> None:

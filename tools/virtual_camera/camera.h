@@ -46,12 +46,6 @@ bool read_handle(void *value, struct handle *out);
 
 /* ------------------------------------------------------------------- frames */
 
-struct chunk_values {
-    uint64_t frame_id, timestamp_ns;
-    double exposure_us, gain_db;
-    uint64_t line_status_all, counter_value;
-};
-
 struct frame {
     struct settings settings; /* as they were when the exposure started */
     uint64_t id, timestamp_ns;
@@ -129,7 +123,6 @@ void close_device(struct device *device);
 int32_t access_status(struct device *device);
 /* Locks the device when `value` is a live handle of that kind; otherwise sets the error and returns NULL. */
 struct device *lock_module(void *value, enum module_kind kind);
-void device_info_names(const struct device *device, char *display, size_t size);
 GC_ERROR device_info(struct device *device, int32_t command, INFO_DATATYPE *type, void *out, size_t *size);
 
 /* ------------------------------------------------------------------- sensor (sensor.c) */
