@@ -351,7 +351,7 @@ def test_a_rendered_defect_is_found_where_it_is(plate, defect, seed):
     found = tool(view_of(part.image, pose, mm_per_px))
     assert rejects(tool, found)
     largest = max(found, key=lambda f: f.area)
-    drawn = np.argwhere(part.mask)[:, ::-1]
+    drawn = np.argwhere(part.truth.mask > 127)[:, ::-1]
     nearest = np.hypot(*(drawn[None] - np.array(largest.outline_px)[:, None]).transpose(2, 0, 1)).min()
     assert nearest < 6  # px
 

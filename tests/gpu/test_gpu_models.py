@@ -223,7 +223,8 @@ def test_a_real_cuda_error_poisons_the_process_that_had_it_and_no_other(tmp_path
     folder = write_package(tmp_path / "tiny")
     root = Path(__file__).parents[2]
     command = [sys.executable, "-c", STICKY, str(folder)]
-    environment = {**os.environ, "PYTHONPATH": str(root)}
+    paths = [str(root), *filter(None, [os.environ.get("PYTHONPATH")])]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
     done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, timeout=300, check=False)
     assert done.stdout.count("poisoned:") == 2, done.stdout + done.stderr
     after = open_session(load_package(folder), "tensorrt")
