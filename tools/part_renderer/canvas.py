@@ -73,9 +73,7 @@ class Canvas:
         if window is None:
             return None
         rows, cols = window.at
-        fine = np.zeros(
-            ((rows.stop - rows.start) * OVERSAMPLE, (cols.stop - cols.start) * OVERSAMPLE), dtype=np.uint8
-        )
+        fine = np.zeros(((rows.stop - rows.start) * OVERSAMPLE, (cols.stop - cols.start) * OVERSAMPLE), dtype=np.uint8)
         for polygon, value in zip(polygons_mm, values, strict=True):
             px = (self.pose.to_image(polygon) - (cols.start, rows.start) + 0.5) * OVERSAMPLE - 0.5
             cv2.fillPoly(fine, [np.round(px * 16).astype(np.int32)], int(round(value * 255)), shift=4)

@@ -30,7 +30,10 @@ def stream(seed: int, concern: int) -> np.random.Generator:
 
 @dataclass(frozen=True)
 class Scene:
-    """Light, lens and sensor of one picture. Grey levels of 255; gradient is the relative change centre to edge."""
+    """Light, lens and sensor of one picture. Grey levels of 255.
+
+    gradient: relative change of the light from centre to edge. texture_grey 0: plain face and plain belt.
+    """
 
     belt_bank: int = 0
     metal_bank: int = 0
@@ -98,13 +101,15 @@ def plan_part(seed: int, defect: d.DefectKind | None = None) -> Plan:
         raise ValueError(f"seed {seed}: must be >= 0")
     if defect is not None and defect not in d.DEFECT_KINDS:
         raise ValueError(f"defect {defect!r}: must be None or one of {', '.join(d.DEFECT_KINDS)}")
+    marks, specks = _nuisance(stream(seed, NUISANCE))
     good = Plan(
         seed=seed,
         defect=defect,
         pose=_pose(stream(seed, POSE)),
         dimensions=_dimensions(stream(seed, SIZE)),
         scene=_scene(stream(seed, SCENE)),
-        **_nuisance(stream(seed, NUISANCE)),
+        marks=marks,
+        specks=specks,
     )
     if defect is None:
         return good
@@ -173,7 +178,8 @@ def _scene(rng: np.random.Generator) -> Scene:
     )
 
 
-def _nuisance(rng: np.random.Generator) -> dict[str, tuple[Any, ...]]:
+def _nuisance(rng: np.random.Generator) -> tuple[tuple[Stroke, ...], tuple[Blob, ...]]:
+    """Return what a good part may carry: machining marks; specks and smudges."""
     marks = []
     for _ in range(rng.integers(0, 6)):
         path = _curve(rng, float(rng.uniform(4.0, 40.0)), float(rng.normal(0.0, 0.4)), bend=0.05)
@@ -195,7 +201,7 @@ def _nuisance(rng: np.random.Generator) -> dict[str, tuple[Any, ...]]:
             Blob(rng.uniform(3.0, d.PLATE_LENGTH_MM - 3.0), rng.uniform(3.0, d.PLATE_WIDTH_MM - 3.0), radius,
                  rng.uniform(0.8, 2.0), rng.choice((-1.0, 1.0)) * rng.uniform(*d.SMUDGE_CONTRAST))
         )  # fmt: skip
-    return {"marks": tuple(marks), "specks": tuple(specks)}
+    return tuple(marks), tuple(specks)
 
 
 def _curve(rng: np.random.Generator, length: float, angle: float, bend: float) -> NDArray[np.float64]:

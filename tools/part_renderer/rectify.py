@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from tools.part_renderer import drawing as d
 from tools.part_renderer.truth import Pose
 
-Picture = TypeVar("Picture", NDArray[np.uint8], NDArray[np.float32])
+Pixel = TypeVar("Pixel", np.uint8, np.float32)
 
 
-def rectify(image: Picture, pose: Pose, mm_per_px: float, size: tuple[int, int]) -> Picture:
+def rectify(image: NDArray[Pixel], pose: Pose, mm_per_px: float, size: tuple[int, int]) -> NDArray[Pixel]:
     """Return the face as (height, width) = size[::-1], of image's dtype.
 
     size: (width, height) px. Output pixel (column, row) has its centre at part millimetres
@@ -29,7 +29,7 @@ def rectify(image: Picture, pose: Pose, mm_per_px: float, size: tuple[int, int])
         [cos, -sin, pose.x_px + 0.5 * (cos - sin)],
         [sin, cos, pose.y_px + 0.5 * (sin + cos)],
     ])  # fmt: skip
-    face: Picture = cv2.warpAffine(
+    face = cv2.warpAffine(
         smooth, to_picture, size, flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_REPLICATE
     )
-    return face
+    return face.astype(image.dtype, copy=False)

@@ -64,9 +64,7 @@ def render_nominal() -> tuple[NDArray[np.uint8], Pose]:
     return image, pose
 
 
-def mixed_run(
-    count: int, seed: int, defect_rate: float, *, first_number: int = 1
-) -> Iterator[Rendered]:
+def mixed_run(count: int, seed: int, defect_rate: float, *, first_number: int = 1) -> Iterator[Rendered]:
     """Yield a production-like sequence: count parts, numbered from first_number, defects at random.
 
     Part i has seed ``seed * 1_000_003 + i``; the kind of each defect is uniform over DEFECT_KINDS.
@@ -95,14 +93,15 @@ def draw(plan: Plan) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None]:
         _stroke(canvas, face, mark)
     for speck in plan.specks:
         _blob(canvas, face, speck)
-    mask = None
+    flaw = None
     if plan.scratch is not None:
-        mask = _full_mask(canvas, _stroke(canvas, face, plan.scratch), cover)
+        flaw = _stroke(canvas, face, plan.scratch)
     if plan.stain is not None:
-        mask = _full_mask(canvas, _blob(canvas, face, plan.stain), cover)
+        flaw = _blob(canvas, face, plan.stain)
     if plan.bite_mm is not None:
         _bite(canvas, face, cover, plan.bite_mm)
     _cut_holes(canvas, belt, cover, plan.dimensions)
+    mask = None if flaw is None else _full_mask(canvas, flaw, cover)  # what is over a hole is not there
     face -= belt
     face *= cover
     face += belt
@@ -112,23 +111,23 @@ def draw(plan: Plan) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None]:
         noise = stream(plan.seed, NOISE).standard_normal(blurred.shape, dtype=np.float32)
         noise *= np.float32(scene.noise_grey)
         blurred += noise
-    image: NDArray[np.uint8] = cv2.convertScaleAbs(cv2.max(blurred, 0.0))
-    return image, mask
+    np.maximum(blurred, 0.0, out=blurred)  # convertScaleAbs would fold what lies below zero
+    return cv2.convertScaleAbs(blurred).astype(np.uint8, copy=False), mask
 
 
-def _full_mask(
-    canvas: Canvas, part: tuple[tuple[slice, slice], Layer] | None, cover: Layer
-) -> NDArray[np.uint8]:
+def _full_mask(canvas: Canvas, flaw: tuple[tuple[slice, slice], Layer], cover: Layer) -> NDArray[np.uint8]:
     mask = np.zeros(canvas.shape, dtype=np.uint8)
-    if part is not None:
-        at, share = part
-        mask[at] = np.round(share * cover[at] * 255).astype(np.uint8)
+    at, share = flaw
+    mask[at] = np.round(share * cover[at] * 255).astype(np.uint8)
     return mask
 
 
 def _belt(plan: Plan) -> Layer:
     y, x = plan.scene.bank_shift_px[:2]
-    belt = textures.belt(plan.scene.belt_bank)[y : y + d.IMAGE_HEIGHT_PX, x : x + d.IMAGE_WIDTH_PX].copy()
+    if plan.scene.texture_grey == 0:
+        belt = np.full((d.IMAGE_HEIGHT_PX, d.IMAGE_WIDTH_PX), textures.BELT_GREY, dtype=np.float32)
+    else:
+        belt = textures.belt(plan.scene.belt_bank)[y : y + d.IMAGE_HEIGHT_PX, x : x + d.IMAGE_WIDTH_PX].copy()
     # the plate stands a few millimetres high: soft shadow to the lower right, drawn at an eighth
     small = np.zeros((d.IMAGE_HEIGHT_PX // 8, d.IMAGE_WIDTH_PX // 8), dtype=np.float32)
     size = plan.dimensions
@@ -136,10 +135,10 @@ def _belt(plan: Plan) -> Layer:
                         [0, size.plate_width_mm]], dtype=np.float64)  # fmt: skip
     corners = (plan.pose.to_image(outline + 0.8) / 8 * 16).astype(np.int32)
     cv2.fillPoly(small, [corners], 0.45, shift=4)
-    small = cv2.GaussianBlur(small, (0, 0), 2.0)
-    shadow = cv2.resize(small, (d.IMAGE_WIDTH_PX, d.IMAGE_HEIGHT_PX), interpolation=cv2.INTER_LINEAR)
-    belt *= np.float32(1.0) - shadow
-    return belt
+    soft = cv2.GaussianBlur(small, (0, 0), 2.0)
+    shadow = cv2.resize(soft, (d.IMAGE_WIDTH_PX, d.IMAGE_HEIGHT_PX), interpolation=cv2.INTER_LINEAR)
+    lit: Layer = belt * (np.float32(1.0) - shadow.astype(np.float32, copy=False))
+    return lit
 
 
 def _plate(canvas: Canvas, plan: Plan) -> tuple[Layer, Layer]:
@@ -197,7 +196,7 @@ def _engrave(canvas: Canvas, face: Layer) -> None:
 def _text_patch() -> NDArray[np.uint8]:
     patch = np.zeros((80, 540), dtype=np.uint8)
     cv2.putText(patch, d.TEXT, (6, 64), cv2.FONT_HERSHEY_SIMPLEX, 2.2, 255, 7, cv2.LINE_AA)
-    return cv2.GaussianBlur(patch, (5, 5), 0)
+    return cv2.GaussianBlur(patch, (5, 5), 0).astype(np.uint8, copy=False)
 
 
 def _code(canvas: Canvas, face: Layer, modules: NDArray[np.bool_]) -> None:
@@ -209,9 +208,9 @@ def _code(canvas: Canvas, face: Layer, modules: NDArray[np.bool_]) -> None:
     face[w.at] += field * (np.float32(_FIELD_GREY) - face[w.at])
     cell = round(d.CODE_SIZE_MM / d.CODE_MODULES / _PATCH_MM)
     patch = np.kron(modules.astype(np.uint8) * 255, np.ones((cell, cell), dtype=np.uint8))
-    patch = cv2.GaussianBlur(np.pad(patch, 4), (3, 3), 0)
+    soft = cv2.GaussianBlur(np.pad(patch, 4), (3, 3), 0).astype(np.uint8, copy=False)
     corner = d.CODE_SIZE_MM / 2 + 4 * _PATCH_MM
-    placed = canvas.picture(patch, x - corner, y - corner, _PATCH_MM)
+    placed = canvas.picture(soft, x - corner, y - corner, _PATCH_MM)
     if placed is not None:
         at, ink = placed
         face[at] += ink * (np.float32(_MODULE_GREY) - face[at])
@@ -316,5 +315,5 @@ def _light(scene: Scene) -> Layer:
     gy = (y + 1.0) / 2 * d.IMAGE_HEIGHT_PX * d.MM_PER_PX - 10.7 - scene.glare_at_mm[1]
     glare = np.exp(-(gx**2 + gy**2) / (2 * scene.glare_sigma_mm**2))
     small = (light + scene.glare_grey / scene.face_grey * glare).astype(np.float32)
-    full: Layer = cv2.resize(small, (d.IMAGE_WIDTH_PX, d.IMAGE_HEIGHT_PX), interpolation=cv2.INTER_LINEAR)
-    return full
+    full = cv2.resize(small, (d.IMAGE_WIDTH_PX, d.IMAGE_HEIGHT_PX), interpolation=cv2.INTER_LINEAR)
+    return full.astype(np.float32, copy=False)

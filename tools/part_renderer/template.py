@@ -42,7 +42,8 @@ class Template:
 def render_template(box_mm: tuple[float, float, float, float] = CORNER_BOX_MM) -> Template:
     """Cut box_mm (left, top, right, bottom in the part frame) out of the nominal part, to whole pixels."""
     image, pose = render_nominal()
-    (left, top), (right, bottom) = np.round(pose.to_image(np.reshape(np.asarray(box_mm, np.float64), (2, 2)))).astype(int)
+    corners = pose.to_image(np.reshape(np.asarray(box_mm, dtype=np.float64), (2, 2)))
+    (left, top), (right, bottom) = np.round(corners).astype(int)
     left, top = max(int(left), 0), max(int(top), 0)
     right, bottom = min(int(right), image.shape[1] - 1), min(int(bottom), image.shape[0] - 1)
     if right <= left or bottom <= top:

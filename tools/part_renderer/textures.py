@@ -12,6 +12,7 @@ from tools.part_renderer import drawing as d
 
 BANKS = 4
 MARGIN_PX = 200
+BELT_GREY = 38.0
 METAL_STD = 25.0  # grey levels of a metal bank's standard deviation about 128
 
 
@@ -19,8 +20,9 @@ def _normal(seed: int, shape: tuple[int, int]) -> NDArray[np.float32]:
     return np.random.default_rng([77, seed]).standard_normal(shape, dtype=np.float32)
 
 
-def _unit(field: NDArray[np.float32]) -> NDArray[np.float32]:
-    return (field - field.mean()) / field.std()
+def _unit(field: cv2.typing.MatLike) -> NDArray[np.float32]:
+    scaled: NDArray[np.float32] = ((field - field.mean()) / field.std()).astype(np.float32)
+    return scaled
 
 
 @lru_cache(maxsize=BANKS)
@@ -31,8 +33,9 @@ def belt(bank: int) -> NDArray[np.float32]:
     weave = np.sin(rows * (2 * np.pi / 9.0)) * np.cos((cols + 4.5 * np.floor(rows / 9.0)) * (2 * np.pi / 9.0))
     grain = _unit(cv2.GaussianBlur(_normal(10 + bank, shape), (0, 0), 1.2))
     uneven = cv2.resize(_normal(20 + bank, (10, 12)), shape[::-1], interpolation=cv2.INTER_CUBIC)
-    field: NDArray[np.float32] = (38.0 + 2.2 * weave + 2.0 * grain + 2.5 * uneven).astype(np.float32)
-    return np.clip(field, 18.0, 62.0)
+    field: NDArray[np.float32] = (BELT_GREY + 2.2 * weave + 2.0 * grain + 2.5 * uneven).astype(np.float32)
+    limited: NDArray[np.float32] = np.clip(field, 18.0, 62.0)
+    return limited
 
 
 @lru_cache(maxsize=BANKS)

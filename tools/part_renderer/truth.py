@@ -39,13 +39,15 @@ class Pose:
         """Turn part millimetres (N, 2) into picture pixels (N, 2)."""
         cos, sin = math.cos(math.radians(self.angle_deg)), math.sin(math.radians(self.angle_deg))
         turn = np.array([[cos, sin], [-sin, cos]])
-        return np.asarray(points_mm, dtype=np.float64) / d.MM_PER_PX @ turn + (self.x_px, self.y_px)
+        px: NDArray[np.float64] = np.asarray(points_mm, np.float64) / d.MM_PER_PX @ turn + (self.x_px, self.y_px)
+        return px
 
     def to_part(self, points_px: NDArray[np.float64]) -> NDArray[np.float64]:
         """Turn picture pixels (N, 2) into part millimetres (N, 2)."""
         cos, sin = math.cos(math.radians(self.angle_deg)), math.sin(math.radians(self.angle_deg))
         turn = np.array([[cos, -sin], [sin, cos]])
-        return (np.asarray(points_px, dtype=np.float64) - (self.x_px, self.y_px)) @ turn * d.MM_PER_PX
+        mm: NDArray[np.float64] = (np.asarray(points_px, np.float64) - (self.x_px, self.y_px)) @ turn * d.MM_PER_PX
+        return mm
 
     @classmethod
     def about_centre(cls, x_px: float, y_px: float, angle_deg: float) -> Pose:
@@ -73,9 +75,7 @@ class Dimensions:
     @property
     def bore_pitch_mm(self) -> float:
         """Return the distance of the two bores' centres."""
-        return math.hypot(
-            self.bore_right_x_mm - self.bore_left_x_mm, self.bore_right_y_mm - self.bore_left_y_mm
-        )
+        return math.hypot(self.bore_right_x_mm - self.bore_left_x_mm, self.bore_right_y_mm - self.bore_left_y_mm)
 
 
 @dataclass(frozen=True)
@@ -124,3 +124,8 @@ class Rendered:
 
     image: NDArray[np.uint8]
     truth: Truth
+
+    @property
+    def mask(self) -> NDArray[np.uint8] | None:
+        """Return the truth's mask of a scratch or stain, (1024, 1280) uint8; None for any other part."""
+        return self.truth.mask
