@@ -13,6 +13,7 @@ PARTS ?=
 RATE ?=
 TESTS ?=
 RUN = .venv/bin/python
+PYTEST = $(RUN) -m pytest -o asyncio_default_fixture_loop_scope=function
 export PYTHON WHEELHOUSE
 
 help: ## this list
@@ -27,7 +28,7 @@ test: ## style, types and every test, with coverage
 	@sh tools/setup.sh
 	@$(RUN) -m ruff check .
 	@$(RUN) -m mypy
-	@$(RUN) -m pytest --cov --cov-report=term:skip-covered $(TESTS)
+	@$(PYTEST) --cov --cov-report=term:skip-covered $(TESTS)
 
 setup: ## the set-up alone
 	@sh tools/setup.sh
@@ -40,7 +41,7 @@ lint: ## style and types
 
 coverage: ## every test, and which lines none of them reached, as pages in htmlcov/
 	@sh tools/setup.sh
-	@$(RUN) -m pytest --cov --cov-report=html --cov-report=term $(TESTS)
+	@$(PYTEST) --cov --cov-report=html --cov-report=term $(TESTS)
 
 bench: ## trigger-to-verdict times and throughput against a bare loop
 	@sh tools/setup.sh
