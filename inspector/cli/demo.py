@@ -166,7 +166,7 @@ class World:
             raise DemoError(f"the virtual camera can't be made: {(made.stderr.strip().splitlines() or ['?'])[-1]}")
 
     def __enter__(self) -> World:
-        self._keep("broker", "-m", "iotcore", "--port", str(self.port))
+        self._keep("broker", "-m", "tools.broker", "--port", str(self.port))
         self._wait_for_broker()
         self._keep("station", "-m", "inspector", "run", str(self.station_file))
         return self

@@ -36,6 +36,7 @@ STOP_PARTS_S = 1.0  # for parts under way
 STOP_REST_S = 0.5  # for each of: pictures, link, children, ledger
 STUCK_S = 5.0  # a part that long past its deadline: something hangs, let systemd start us anew
 DISK_STALL_S = 60.0
+LINK_PATIENCE_S = 2.0  # at the start, before its absence is an alarm
 TROUBLE_OVER_S = 10.0  # no overrun, no late verdict for so long: the alarm is over
 
 
@@ -149,7 +150,6 @@ class Station:
             self.feed.start()
         except OSError as error:
             raise StartError(f"feed {self.config.feed_socket}: {error.strerror}") from None
-        self.alarms.come("plc_link", "not connected yet")
         self.cameras.start()
         self.judge.start()
         self.archive.start()
@@ -211,6 +211,8 @@ class Station:
                 await self._disk_alive()
                 await self.line.rewrite()
             self._clear_old_troubles()
+            if not self.link.connected and time.monotonic() - self.control.link_since > LINK_PATIENCE_S:
+                self.alarms.come("plc_link", self.control.link_text)
             now = time.monotonic()
             if now - last_counters > COUNTERS_EVERY_S:
                 last_counters = now
@@ -270,7 +272,7 @@ class Station:
     def _camera_changed(self, name: str, fresh: bool, text: str) -> None:
         if fresh:
             self.alarms.go(f"camera:{name}")
-        else:
+        elif not self._stop.is_set():
             self.alarms.come(f"camera:{name}", text)
         self.control.publish_state()
 
