@@ -15,6 +15,8 @@ import psutil
 
 from inspector.wire import LINE_LIMIT, FromChild, Ping, Pong, ToChild, decode_to_child, encode_from_child
 
+_log = logging.getLogger(__name__)
+
 _PR_SET_PDEATHSIG = 1
 SEND_LIMIT_S = 5.0  # a station that reads nothing for so long is gone or hung: the child exits
 
@@ -34,7 +36,7 @@ class Channel:
         return self._socket.fileno()
 
     def receive(self, timeout_s: float) -> ToChild | None:
-        """Next message, or None when none came in time. Raises EOFError when the station is gone."""
+        """Next message, or None when none came in time. Raises EOFError when the station is gone or talks nonsense."""
         if self._ready:
             return self._ready.popleft()
         readable, _, _ = select.select([self._socket], [], [], timeout_s)
@@ -49,7 +51,11 @@ class Channel:
         *lines, self._buffer = (self._buffer + data).split(b"\n")
         if len(self._buffer) > LINE_LIMIT:
             raise EOFError("the station sent a line without end")
-        self._ready.extend(decode_to_child(line) for line in lines if line)
+        try:
+            self._ready.extend(decode_to_child(line) for line in lines if line)
+        except ValueError as error:
+            _log.error("not a message: %.200s", str(error).replace("\n", " "))
+            raise EOFError("the station sent something that is not a message") from error
         return self._ready.popleft() if self._ready else None
 
     def send(self, message: FromChild) -> None:

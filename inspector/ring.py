@@ -83,6 +83,9 @@ class Ring:
             # a start no other ring has had: a passport of an earlier ring can't fit this one
             for slot in range(slots):
                 os.pwrite(fd, _SLOT.pack(time.monotonic_ns(), 0), _HEADER.size + slot * _SLOT.size)
+        except OSError:
+            path.unlink(missing_ok=True)  # what could be reserved would block the next try
+            raise
         finally:
             os.close(fd)
         return cls(path, writable=True)
@@ -113,9 +116,11 @@ class Ring:
                 f"camera {ref.camera} sends {ref.pixel_format}; allowed: {', '.join(PIXEL_TYPES)}",
             ) from None
         shape = (ref.height, ref.width) if channels == 1 else (ref.height, ref.width, channels)
-        count = int(np.prod(shape))
-        if count * np.dtype(dtype).itemsize > self.slot_bytes:
-            raise InspectionFault(Code.NO_FRAME, f"picture {ref.width}x{ref.height} is larger than its slot")
+        count = ref.height * ref.width * channels
+        used = self._used(ref.slot)
+        if min(ref.width, ref.height) < 1 or count * np.dtype(dtype).itemsize != used:
+            text = f"camera {ref.camera}: {used} bytes are not a picture of {ref.width}x{ref.height} {ref.pixel_format}"
+            raise InspectionFault(Code.NO_FRAME, text)
         view = np.frombuffer(self._map, dtype, count, self._start(ref.slot)).reshape(shape)
         view.flags.writeable = False
         return view
@@ -141,25 +146,35 @@ class Ring:
         generation: int = _SLOT.unpack_from(self._map, self._head(slot))[0]
         return generation
 
+    def _used(self, slot: int) -> int:
+        used: int = _SLOT.unpack_from(self._map, self._head(slot))[1]
+        return used
+
 
 class RingReader:
-    """Rings by path, mapped once, for the processes that read several cameras."""
+    """Every camera's present ring, mapped once, for the processes that read several cameras.
+
+    A camera process that is started anew makes a new ring; the old one is let go, or its memory would never be free.
+    """
 
     def __init__(self) -> None:
-        self._rings: dict[str, Ring] = {}
+        self._rings: dict[str, Ring] = {}  # by camera
 
     def ring(self, ref: FrameRef) -> Ring:
         """The ring this picture lies in. Raises InspectionFault when it can't be mapped."""
-        found = self._rings.get(ref.ring)
-        if found is None or not found.still(ref):
-            # the station may have been started anew and made a new file under the same name
+        found = self._rings.get(ref.camera)
+        if found is None or str(found.path) != ref.ring or not found.still(ref):
+            # or it may be a new file under the same name
             try:
                 found = Ring(Path(ref.ring), writable=False)
             except (OSError, ValueError) as error:
                 raise InspectionFault(
                     Code.NO_FRAME, f"pictures of camera {ref.camera} can't be read: {error}"
                 ) from None
-            self._rings[ref.ring] = found
+            old = self._rings.get(ref.camera)
+            self._rings[ref.camera] = found
+            if old is not None:
+                old.close()
         return found
 
     def read(self, ref: FrameRef) -> NDArray[Any]:

@@ -65,7 +65,7 @@ def differing(nodes: Nodes, wanted: Mapping[str, Value]) -> list[str]:
     for key, value in wanted.items():
         name, selector, entry = split(key)
         try:
-            if selector:
+            if selector and str(nodes.read(selector)) != entry:
                 nodes.write(selector, entry)
             found = nodes.read(name)
         except ValueError as error:

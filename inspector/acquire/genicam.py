@@ -11,6 +11,7 @@ import contextlib
 import logging
 import os
 import signal
+import time
 import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -27,15 +28,28 @@ from inspector.ring import PIXEL_TYPES
 
 with warnings.catch_warnings():  # importing harvesters changes the process's warning filters
     from genicam import genapi, gentl
-    from harvesters.core import Callback, Harvester, ParameterKey, ParameterSet
+    from harvesters.core import Callback, Device, DeviceInfo, Harvester, ParameterKey, ParameterSet
 
 _log = logging.getLogger(__name__)
-logging.getLogger("harvesters").setLevel(logging.CRITICAL)  # its own handler would print every incomplete buffer
+
+for _name in [n for n in logging.root.manager.loggerDict if n.split(".")[0] == "harvesters"]:
+    # each has its own handler on stderr, and prints a trace for whatever is told here in one sentence
+    _theirs = logging.getLogger(_name)
+    _theirs.handlers.clear()
+    _theirs.propagate = True
+    _theirs.setLevel(logging.CRITICAL)
 
 # two unrelated hierarchies: either may come out of any call
 VENDOR_ERRORS = (genapi.GenericException, gentl.GenericException)
+_ACCESS = {1: "free", 2: "open to be read only", 3: "not reachable", 4: "in use by another program", 5: "open here"}
 _REACHABLE = (1, 5)  # access status: read/write, open by us
 _BUFFERS = 5
+_COMMAND_LIMIT_S = 3.0  # a command of a camera file (UserSetLoad ...) is done by then
+_REFRESH_MS = 200
+_LOOK_S = 2e-5  # harvesters looks at least once in this time; in less it may give up before
+_CHUNKS = ("ChunkFrameID", "ChunkTimestamp", "ChunkExposureTime", "ChunkGain")
+_READABLE = (genapi.EAccessMode.RO, genapi.EAccessMode.RW)
+_WRITABLE = (genapi.EAccessMode.WO, genapi.EAccessMode.RW)
 
 
 def producers(explicit: Path | None) -> list[Path]:
@@ -62,22 +76,43 @@ class _Nodes:
 
     def read(self, name: str) -> Value:
         with _as_value_error(name):
-            value: Value = self._node(name).value
+            node = self._node(name)
+            if isinstance(node, genapi.ICommand):
+                return bool(node.is_done())
+            value: Value = node.value
             return value
 
     def write(self, name: str, value: Value) -> None:
         with _as_value_error(name):
             node = self._node(name)
             if isinstance(node, genapi.ICommand):
-                node.execute()
-            elif isinstance(node, genapi.IInteger) and isinstance(value, float) and value.is_integer():
-                node.value = int(value)
-            elif isinstance(node, genapi.IFloat) and isinstance(value, int):
-                node.value = float(value)
-            elif isinstance(node, genapi.IEnumeration) and value not in node.symbolics:
-                raise ValueError(f"allowed: {', '.join(node.symbolics)}")
-            else:
+                _execute(node, value)
+                return
+            if isinstance(node, genapi.IEnumeration) and value not in _entries(node):
+                raise ValueError(f"allowed: {', '.join(_entries(node))}")
+            if node.get_access_mode() not in _WRITABLE:
+                raise ValueError("it can't be written now (read only, or locked by another feature)")
+            if isinstance(node, (genapi.IInteger, genapi.IFloat)):
+                if isinstance(value, (str, bool)):
+                    raise ValueError(f"allowed: a number {_range(node)}")
+                if not node.min <= value <= node.max:
+                    raise ValueError(f"allowed: {_range(node)}")
+                is_float = isinstance(node, genapi.IFloat)
+                value = float(value) if is_float else int(value) if float(value).is_integer() else value
+            try:
                 node.value = value
+            except VENDOR_ERRORS as error:
+                hint = f"; allowed: {_range(node)}" if isinstance(node, (genapi.IInteger, genapi.IFloat)) else ""
+                raise ValueError(f"the camera refused: {_words(error)}{hint}") from error
+
+    def writable(self, name: str) -> bool:
+        with contextlib.suppress(*VENDOR_ERRORS, ValueError):
+            return self._node(name).get_access_mode() in _WRITABLE
+        return False
+
+    def look_again(self) -> None:
+        """Forget what is cached here, so that reads show what the camera holds now."""
+        self._map._invalidate_nodes()
 
     def has(self, name: str) -> bool:
         return bool(self._map.has_node(name))
@@ -86,6 +121,29 @@ class _Nodes:
         if not self._map.has_node(name):
             raise ValueError("this camera has no such feature")
         return self._map.get_node(name)
+
+
+def _execute(node: Any, value: Value) -> None:
+    if value is not True:
+        raise ValueError("a command; allowed: true")
+    node.execute()
+    end = time.monotonic() + _COMMAND_LIMIT_S
+    while not node.is_done():
+        if time.monotonic() > end:
+            raise ValueError(f"the command was not done after {_COMMAND_LIMIT_S:g} s")
+        time.sleep(0.005)
+
+
+def _entries(node: Any) -> list[str]:
+    """What an enumeration can be set to now; every camera knows entries that it does not have."""
+    return [e.symbolic for e in node.entries if e.get_access_mode() in _READABLE]
+
+
+def _range(node: Any) -> str:
+    """``16 to 1280 in steps of 4 us``."""
+    step = f" in steps of {node.inc:g}" if node.has_inc() and node.inc != 1 else ""
+    unit = f" {node.unit}" if node.unit else ""
+    return f"{node.min:.15g} to {node.max:.15g}{step}{unit}"
 
 
 @contextlib.contextmanager
@@ -119,28 +177,32 @@ class Library:
     """The process's one Harvester: a producer can be initialised only once a process."""
 
     def __init__(self, cti: list[Path]) -> None:
-        """Load producers and list devices. Raises DeviceError."""
+        """Load producers and list devices. Raises DeviceError when none of the producers can be used."""
         self.harvester = Harvester()
+        self.troubles: list[str] = []
         for path in cti:
             try:
                 self.harvester.add_file(str(path), check_existence=True, check_validity=True)
             except (*VENDOR_ERRORS, OSError) as error:
-                raise DeviceError(f"GenTL producer {path} can't be loaded: {_words(error)}") from error
-        try:
-            self.harvester.update()
-        except VENDOR_ERRORS as error:
-            raise DeviceError(f"cameras can't be listed: {_words(error)}") from error
+                self.troubles.append(f"GenTL producer {path} can't be loaded: {_words(error)}")
+        with contextlib.suppress(*VENDOR_ERRORS):
+            self.harvester.update()  # tells nobody what it could not open
+        usable = {str(system.parent.path_name) for system in self.harvester._systems}
+        self.troubles += [
+            f"GenTL producer {path} can't be used: it does not start as one (see what it printed)"
+            for path in self.harvester.files
+            if path not in usable
+        ]
+        if not usable:
+            raise DeviceError("; ".join(self.troubles))
+        for trouble in self.troubles:
+            _log.warning("%s", trouble)
 
     def devices(self) -> list[dict[str, str]]:
         """Every device: serial, model, vendor, access status in words."""
-        words = {0: "unknown", 1: "free", 2: "read only", 3: "not reachable", 4: "busy", 5: "open"}
         result = []
         for info in self.harvester.device_info_list:
-            try:
-                access = words.get(int(info.module.access_status), "unknown")
-            except VENDOR_ERRORS:
-                access = "not reachable"
-            row = {"access": access}
+            row = {"access": self._access(info)}
             for key, name in (("serial", "serial_number"), ("model", "model"), ("vendor", "vendor")):
                 row[key] = str(info.property_dict.get(name) or "")
             result.append(row)
@@ -148,13 +210,59 @@ class Library:
 
     def refresh(self) -> None:
         """Let producers look for devices again, without disturbing open ones."""
-        seen = set()
-        for info in self.harvester.device_info_list:
-            with contextlib.suppress(*VENDOR_ERRORS):
-                interface = info.parent.module
-                if id(interface) not in seen:
-                    seen.add(id(interface))
-                    interface.update_device_info_list(200)
+        found = []
+        for interface in self.harvester._ifaces:
+            try:
+                interface.module.update_device_info_list(_REFRESH_MS)
+                found += [DeviceInfo(module=m, parent=interface) for m in interface.module.device_info_list]
+            except VENDOR_ERRORS:  # its devices stay as they were known
+                found += [d for d in self.harvester.device_info_list if d.parent is interface]
+        self.harvester.device_info_list[:] = found
+
+    def acquirer(self, serial: str) -> Any:
+        """Open a device for ourselves alone. Raises DeviceError."""
+        info = self._find(serial)
+        if info is None:
+            self.refresh()
+            info = self._find(serial)
+        if info is None:
+            serials = ", ".join(d["serial"] for d in self.devices()) or "none"
+            raise DeviceError(f"there is no camera {serial} (found: {serials}); check its power, cable and number")
+        # a fresh set each time: harvesters removes keys from the one it is given
+        config = ParameterSet(
+            {
+                ParameterKey.NUM_BUFFERS_FOR_FETCH_CALL: _BUFFERS,
+                ParameterKey.TIMEOUT_PERIOD_ON_UPDATE_EVENT_DATA_CALL: 1,
+                ParameterKey.TIMEOUT_PERIOD_ON_CLIENT_FETCH_CALL: 0.01,
+            }
+        )
+        keep_sigint = signal.getsignal(signal.SIGINT)
+        device = None
+        try:
+            device = Device(module=info.create_device(), parent=info.parent)
+            return self.harvester._create_acquirer(device_proxy=device, config=config)
+        except Exception as error:  # its constructor runs the camera's own description, and asserts on its way
+            if device is not None:  # Harvester.create() would leave it open for ever
+                with contextlib.suppress(Exception):
+                    device.close()
+            access = self._access(info)
+            self.refresh()
+            raise DeviceError(f"camera {serial} can't be opened, it is {access}: {_words(error)}") from error
+        finally:
+            # it takes SIGINT for itself and never gives it back
+            if signal.getsignal(signal.SIGINT) is not keep_sigint:
+                signal.signal(signal.SIGINT, keep_sigint)
+
+    def _find(self, serial: str) -> Any:
+        """The device's entry; a free one where two producers list the same camera."""
+        known = [d for d in self.harvester.device_info_list if d.property_dict.get("serial_number") == serial]
+        return next((d for d in known if self._access(d) == "free"), known[0] if known else None)
+
+    @staticmethod
+    def _access(info: Any) -> str:
+        with contextlib.suppress(*VENDOR_ERRORS):
+            return _ACCESS.get(int(info.module.access_status), "in an unknown state")
+        return "not reachable"
 
     def close(self) -> None:
         """Unload the producers."""
@@ -173,37 +281,19 @@ class GenicamCamera:
         self._acquirer: Any = None
         self._incomplete = _Incomplete()
         self._nodes: _Nodes | None = None
-        self._chunks: frozenset[str] = frozenset()
         self._exposure_us = self._gain_db = 0.0
         self._offset_px = (0, 0)
 
     def open(self) -> dict[str, Any]:
         """See :class:`~inspector.acquire.camera.Camera`."""
         self.close()
-        keep_sigint = signal.getsignal(signal.SIGINT)
-        # a fresh set each time: create() removes keys from the one it is given
-        config = ParameterSet(
-            {
-                ParameterKey.NUM_BUFFERS_FOR_FETCH_CALL: _BUFFERS,
-                ParameterKey.TIMEOUT_PERIOD_ON_UPDATE_EVENT_DATA_CALL: 1,
-                ParameterKey.TIMEOUT_PERIOD_ON_CLIENT_FETCH_CALL: 0.01,
-            }
-        )
-        try:
-            self._acquirer = self._library.harvester.create({"serial_number": self._serial}, config=config)
-        except (*VENDOR_ERRORS, ValueError) as error:
-            self._library.refresh()
-            raise DeviceError(f"camera {self._serial} can't be opened: {self._not_open(error)}") from error
-        finally:
-            # create() takes SIGINT for itself and never gives it back
-            if signal.getsignal(signal.SIGINT) is not keep_sigint:
-                signal.signal(signal.SIGINT, keep_sigint)
+        self._acquirer = self._library.acquirer(self._serial)
         try:
             return self._set_up()
         except DeviceError:
             self.close()
             raise
-        except (*VENDOR_ERRORS, ValueError) as error:
+        except Exception as error:  # whatever a camera that goes away now makes of the vendor's code
             self.close()
             raise DeviceError(f"camera {self._serial} was lost while it was set up: {_words(error)}") from error
 
@@ -212,35 +302,39 @@ class GenicamCamera:
         nodes = self._nodes = _Nodes(acquirer.remote_device.node_map)
         if len(acquirer.data_streams) != 1:
             raise DeviceError(f"camera {self._serial} has {len(acquirer.data_streams)} streams; exactly 1 is supported")
-        model = str(nodes.read("DeviceModelName"))
+        model = str(self._needed("DeviceModelName"))
         if self._wanted.model and model != self._wanted.model:
             raise SettingsError(f"DeviceModelName: wanted {self._wanted.model}, found {model}")
         features.apply(nodes, self._wanted.features)
-        self._check_trigger(nodes)
-        pixel_format = str(nodes.read("PixelFormat"))
+        self._check_trigger()
+        pixel_format = str(self._needed("PixelFormat"))
         if pixel_format not in PIXEL_TYPES:
             raise SettingsError(f"PixelFormat: found {pixel_format}, allowed: {', '.join(PIXEL_TYPES)}")
-        self._exposure_us = float(nodes.read("ExposureTime"))
+        self._exposure_us = float(self._needed("ExposureTime"))
         self._gain_db = float(nodes.read("Gain")) if nodes.has("Gain") else 0.0
         self._offset_px = tuple(int(nodes.read(n)) if nodes.has(n) else 0 for n in ("OffsetX", "OffsetY"))  # type: ignore[assignment]
-        chunky = nodes.has("ChunkModeActive") and nodes.read("ChunkModeActive") is True
-        names = ("ChunkFrameID", "ChunkTimestamp", "ChunkExposureTime", "ChunkGain")
-        self._chunks = frozenset(n for n in names if chunky and nodes.has(n))
         acquirer.add_callback(acquirer.Events.INCOMPLETE_BUFFER, self._incomplete)
         acquirer.start()
         return {
             "model": model,
             "serial": self._serial,
-            "width": int(nodes.read("Width")),
-            "height": int(nodes.read("Height")),
+            "width": int(self._needed("Width")),
+            "height": int(self._needed("Height")),
             "pixel_format": pixel_format,
             "exposure_us": self._exposure_us,
             "gain_db": self._gain_db,
             **self._live(),
         }
 
-    def _check_trigger(self, nodes: _Nodes) -> None:
-        mode, source = nodes.read("TriggerMode"), str(nodes.read("TriggerSource"))
+    def _needed(self, name: str) -> Value:
+        assert self._nodes is not None  # noqa: S101  # set before
+        try:
+            return self._nodes.read(name)
+        except ValueError as error:
+            raise SettingsError(f"camera {self._serial}: {name}: {error}") from error
+
+    def _check_trigger(self) -> None:
+        mode, source = str(self._needed("TriggerMode")), str(self._needed("TriggerSource"))
         fits = source == "Software" if self._trigger_mode == "software" else source.startswith("Line")
         if mode != "On" or not fits:
             wish = "Software" if self._trigger_mode == "software" else "a Line"
@@ -248,13 +342,6 @@ class GenicamCamera:
                 f"TriggerMode {mode}, TriggerSource {source}: `trigger: {self._trigger_mode}` in station.yaml "
                 f"wants TriggerMode On and TriggerSource {wish} in the camera file"
             )
-
-    def _not_open(self, error: BaseException) -> str:
-        known = [d for d in self._library.devices() if d["serial"] == self._serial]
-        if not known:
-            serials = ", ".join(d["serial"] for d in self._library.devices()) or "none"
-            return f"no such device (found: {serials}); check its power and cable"
-        return f"it is {known[0]['access']} ({_words(error)})"
 
     def trigger(self) -> None:
         """See :class:`~inspector.acquire.camera.Camera`."""
@@ -267,7 +354,7 @@ class GenicamCamera:
         acquirer = self._acquirer
         with self._device_errors("no picture can be fetched"):
             acquirer.timeout_period_on_update_event_data_call = 1 if limit_s > 0 else 0
-            buffer = acquirer.try_fetch(timeout=max(limit_s, 1e-6))
+            buffer = acquirer.try_fetch(timeout=max(limit_s, _LOOK_S))
             if buffer is None:
                 if self._incomplete.seen:
                     raise IncompleteFrame
@@ -285,7 +372,7 @@ class GenicamCamera:
         if dtype is None:
             raise DeviceError(f"camera sends {name}; allowed: {', '.join(PIXEL_TYPES)}")
         take(_picture(component.data, dtype, width, height, channels))
-        chunk = self._chunk(buffer)
+        chunk = self._chunk()
         return Exposure(
             frame_id=int(chunk.get("ChunkFrameID", buffer.module.frame_id)),
             width=width,
@@ -297,9 +384,11 @@ class GenicamCamera:
             offset_px=self._offset_px,
         )
 
-    def _chunk(self, buffer: Any) -> Mapping[str, Any]:
+    def _chunk(self) -> Mapping[str, Any]:
+        """What the camera attached to this picture: only the chunks that its file switches on can be read."""
         node_map = self._acquirer.remote_device.node_map
-        return {name: node_map.get_node(name).value for name in self._chunks}
+        nodes = {name: node_map.get_node(name) for name in _CHUNKS if node_map.has_node(name)}
+        return {name: node.value for name, node in nodes.items() if node.get_access_mode() in _READABLE}
 
     def restart(self) -> None:
         """See :class:`~inspector.acquire.camera.Camera`."""
@@ -320,8 +409,21 @@ class GenicamCamera:
         nodes = self._nodes
         if nodes is None:
             return []
-        # with chunks or the payload locked while streaming, reading is still allowed
-        return features.differing(nodes, {k: v for k, v in self._wanted.features.items() if "[" not in k})
+        with self._device_errors("its settings can't be read"):
+            nodes.look_again()
+        return features.differing(nodes, {k: v for k, v in self._wanted.features.items() if self._still_told(k)})
+
+    def _still_told(self, key: str) -> bool:
+        """False where a selector stands elsewhere and can't be moved while streaming."""
+        _, selector, entry = features.split(key)
+        nodes = self._nodes
+        if nodes is None or not selector:
+            return True
+        if nodes.writable(selector):
+            return True
+        with contextlib.suppress(ValueError):
+            return str(nodes.read(selector)) == entry
+        return False
 
     def _live(self) -> dict[str, Any]:
         nodes = self._nodes

@@ -12,14 +12,18 @@ late one can't be taken for the next part's. A trigger that could not be fired i
 then another part may stand before the camera.
 
 *wired*: a picture belongs to the announcement within ``window_ms`` of it. One announcement and one picture in
-the window are a pair; more than one of either can't be told apart, and then none of them is inspected.
+the window are a pair; more than one of either can't be told apart, and then none of them is inspected, and nothing
+more until the line has been quiet for a window. A picture that did not come in time may still come: streaming is
+restarted, so that it can't be taken for the next part's.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import logging
 import os
+import re
 import sys
 import time
 from collections import deque
@@ -46,6 +50,8 @@ IDLE_S = 0.05
 CHECK_S = 0.5
 SETTINGS_CHECK_S = 5.0
 BACK_OFF_S = (0.1, 0.2, 0.5, 1.0, 2.0)
+# GigE Vision 1 counts to 65535 and goes on with 1; a 32-bit counter may wrap within a long shift of a fast line
+_AFTER_WRAP = {1 << 16: (0, 1), 1 << 32: (0, 1)}
 
 
 class CameraLoop:
@@ -64,12 +70,12 @@ class CameraLoop:
         self._fresh = False
         self._info: dict[str, Any] = {}
         self._tries = 0
+        self._trouble = ""  # what was told last about a camera that can't be opened
         self._try_at = 0.0
         self._check_at = self._settings_at = 0.0
         self._next_id: int | None = None
-        self._slot = -1
-        self._generation = 0
-        self._no_slot = False
+        self._generation = 0  # of the slot filled last, the first free one; 0: there was none
+        self._announced_ns = self._exposed_ns = self._quiet_from_ns = -1 << 62
 
     def run(self) -> None:
         """Until the station says stop or goes away."""
@@ -84,17 +90,21 @@ class CameraLoop:
                 self._fail_all(Code.CAMERA_LOST, f"camera {self._name} is lost")
                 continue
             try:
-                if self._config.trigger == "software":
-                    self._software()
-                else:
+                if self._is_wired:
                     self._wired()
+                else:
+                    self._software()
                 self._check()
             except DeviceError as error:
                 self._lost(str(error))
 
+    @property
+    def _is_wired(self) -> bool:
+        return self._config.trigger == "wired"
+
     def _idle_limit(self) -> float:
         # a wired camera must be looked at often: its pictures come unasked
-        return SLICE_S / 5 if self._fresh and self._config.trigger == "wired" else IDLE_S
+        return SLICE_S / 5 if self._fresh and self._is_wired else IDLE_S
 
     def _messages(self, limit_s: float) -> bool:
         """Handle what the station sent; False: stop."""
@@ -104,8 +114,12 @@ class CameraLoop:
                 self._channel.pong(message)
             elif isinstance(message, Capture):
                 self._wanted.append(message)
+                if self._is_wired:
+                    self._announced(message)
             elif isinstance(message, Grant):
-                self._free.extend(message.slots)
+                # a slot of an earlier, smaller ring is nobody's any more
+                slots = range(self._config.slots)
+                self._free.extend(s for s in message.slots if s in slots and s not in self._free)
             elif isinstance(message, Stop):
                 return False
             message = self._channel.receive(0.0)
@@ -116,13 +130,16 @@ class CameraLoop:
         try:
             info = self._camera.open()
             self._make_ring(info)
-        except (DeviceError, OSError) as error:
-            if self._tries == 0:
-                self._say(False, str(error))
+        except DeviceError as error:
+            self._camera.close()
+            if str(error) != self._trouble:
+                self._trouble = str(error)
+                self._say(False, self._trouble)
             self._try_at = time.monotonic() + BACK_OFF_S[min(self._tries, len(BACK_OFF_S) - 1)]
             self._tries += 1
             return
         self._tries = 0
+        self._trouble = ""
         self._next_id = None
         self._fresh = True
         self._check_at = time.monotonic() + CHECK_S
@@ -135,20 +152,26 @@ class CameraLoop:
         size = int(info["width"]) * int(info["height"]) * channels * np.dtype(dtype).itemsize
         if self._ring is not None and self._ring.slot_bytes >= size:
             return
-        if self._ring is not None:
-            self._ring.path.unlink(missing_ok=True)
+        for old in self._rings.glob(f"ring-{self._name}-*"):
+            # also what a killed process of this camera left; `top` must not touch the rings of `top-2`
+            if re.fullmatch(rf"ring-{self._name}-\d+-[0-9a-f]+", old.name):
+                old.unlink(missing_ok=True)
         path = self._rings / f"ring-{self._name}-{os.getpid()}-{time.monotonic_ns():x}"
-        self._ring = Ring.create(path, self._config.slots, size)
+        try:
+            self._ring = Ring.create(path, self._config.slots, size)
+        except OSError as error:
+            room = f"{self._config.slots} pictures ({self._config.slots * size / 1e6:.0f} MB) in {self._rings}"
+            raise DeviceError(
+                f"camera {self._name}: no room for {room}: {error.strerror}; free some, or lower `slots` in station.yaml"
+            ) from error
         self._free = deque(range(self._config.slots))
-        self._early.clear()
 
     def _lost(self, why: str) -> None:
         self._fresh = False
         self._camera.close()
         self._try_at = time.monotonic() + BACK_OFF_S[0]
-        self._tries = 1  # lost has been said; further failures to open are not news
-        while self._early:
-            self._free.append(self._early.popleft().slot)
+        self._tries = 0
+        self._drop_early()
         self._say(False, why)
         self._fail_all(Code.CAMERA_LOST, why)
 
@@ -185,10 +208,10 @@ class CameraLoop:
     # --- one frame -----------------------------------------------------------------------------------
     def _copy(self, image: NDArray[Any]) -> None:
         """The one copy of a picture's life."""
-        self._no_slot = not self._free
+        # the slot stays free until the picture gets its passport: most strays never do
+        self._generation = 0
         if self._free and self._ring is not None:
-            self._slot = self._free.popleft()
-            self._generation = self._ring.write(self._slot, image)
+            self._generation = self._ring.write(self._free[0], image)
 
     def _ref(self, exposure: Exposure, triggered_ns: int) -> FrameRef:
         assert self._ring is not None  # noqa: S101  # a picture was just copied into it
@@ -196,7 +219,7 @@ class CameraLoop:
             camera=self._name,
             frame_id=exposure.frame_id,
             ring=str(self._ring.path),
-            slot=self._slot,
+            slot=self._free.popleft(),
             generation=self._generation,
             width=exposure.width,
             height=exposure.height,
@@ -213,6 +236,10 @@ class CameraLoop:
         """Throw away whatever may still come: nothing that was asked for before may be taken for the next part."""
         self._camera.restart()
         self._next_id = None
+
+    def _due(self, found: int) -> bool:
+        """True when this is the frame id that comes next; any is right after a restart."""
+        return self._next_id is None or found in (self._next_id, *_AFTER_WRAP.get(self._next_id, ()))
 
     # --- software trigger ----------------------------------------------------------------------------
     def _software(self) -> None:
@@ -266,9 +293,8 @@ class CameraLoop:
 
     def _software_frame(self, capture: Capture, exposure: Exposure, fired_ns: int) -> None:
         expected, found = self._next_id, exposure.frame_id
-        if expected is not None and found != expected:
-            self._free.append(self._slot)
-            self._stray("stale" if found < expected else "gap")
+        if not self._due(found):
+            self._stray("stale" if found < (expected or 0) else "gap")
             self._doubt()
             text = f"camera {self._name} sent picture {found} where {expected} was due: it may show another part"
             self._fail(capture.seq, Code.NO_FRAME, text)
@@ -291,58 +317,81 @@ class CameraLoop:
             self._next_id = exposure.frame_id + 1
 
     # --- wired trigger -------------------------------------------------------------------------------
+    @property
+    def _window_ns(self) -> int:
+        return self._config.window_ms * 1_000_000
+
+    def _announced(self, capture: Capture) -> None:
+        """Two announcements within a window: whose the next picture is can't be told."""
+        before, self._announced_ns = self._announced_ns, capture.received_ns
+        if capture.received_ns - before < self._window_ns:
+            self._refuse(f"two parts were announced within {self._config.window_ms} ms")
+        elif capture.received_ns < self._quiet_from_ns:
+            self._refuse("parts or pictures just before it could not be told apart")
+
+    def _refuse(self, why: str) -> None:
+        """None of what is here can be inspected, nor what comes until a window has passed without anything."""
+        now = time.monotonic_ns()
+        self._quiet_from_ns = now + self._window_ns
+        text = f"camera {self._name}: {why}: which picture belongs to which part can't be told"
+        self._fail_all(Code.NO_FRAME, text)
+        self._drop_early("ambiguous")
+
+    def _drop_early(self, what: str = "") -> None:
+        while self._early:
+            self._free.append(self._early.popleft().slot)
+            if what:
+                self._stray(what)
+
     def _wired(self) -> None:
         try:
             exposure = self._camera.fetch(SLICE_S if self._wanted else 0.0, self._copy)
         except IncompleteFrame:
             exposure = None
+            self._next_id = None
             self._stray("incomplete")
+            self._fail_all(Code.NO_FRAME, f"camera {self._name} sent an incomplete picture; check its cable")
         if exposure is not None:
             self._wired_frame(exposure)
         self._match()
 
     def _wired_frame(self, exposure: Exposure) -> None:
-        expected, found = self._next_id, exposure.frame_id
-        self._next_id = found + 1
-        if self._no_slot:
-            self._stray("no_slot")
-            return
-        if expected is not None and found < expected:
-            self._free.append(self._slot)
+        expected, found, now = self._next_id, exposure.frame_id, time.monotonic_ns()
+        if expected is not None and found < expected and not self._due(found):
             self._stray("doubled")
             return
-        self._early.append(self._ref(exposure, 0))
+        due, close = self._due(found), now - self._exposed_ns < self._window_ns
+        self._next_id, self._exposed_ns = found + 1, now
+        if not due:
+            self._stray("gap")
+            self._refuse("a picture was lost on its way")
+        elif close or now < self._quiet_from_ns:
+            self._stray("ambiguous")
+            self._refuse(f"two pictures came within {self._config.window_ms} ms")
+        elif not self._generation:
+            self._stray("no_slot")
+            self._fail_all(Code.OVERRUN, f"camera {self._name}: all {self._config.slots} picture slots are in use")
+        else:
+            self._early.append(self._ref(exposure, 0))
 
     def _match(self) -> None:
-        now, window_ns = time.monotonic_ns(), self._config.window_ms * 1_000_000
+        if len(self._wanted) > 1:
+            self._refuse(f"{len(self._wanted)} parts wait for a picture")
         if self._wanted and self._early:
-            if len(self._wanted) == 1 and len(self._early) == 1:
-                self._pair(self._wanted[0], self._early[0], window_ns)
-            else:
-                self._confused()
-        while self._early and now - self._early[0].received_ns > window_ns:
-            self._free.append(self._early.popleft().slot)
-            self._stray("extra")
-        while self._wanted and now - self._wanted[0].received_ns > window_ns:
+            capture, frame = self._wanted[0], self._early[0]
+            if abs(frame.received_ns - capture.received_ns) <= self._window_ns:
+                self._wanted.popleft()
+                self._early.popleft()
+                self._channel.send(Captured(capture.seq, replace(frame, triggered_ns=capture.received_ns)))
+        now = time.monotonic_ns()
+        if self._early and now - self._early[0].received_ns > self._window_ns:
+            self._drop_early("extra")
+        if self._wanted and now - self._wanted[0].received_ns > self._window_ns:
+            self._drop_early("late")
             text = f"camera {self._name} sent no picture within {self._config.window_ms} ms of the part's announcement"
-            self._fail(self._wanted.popleft().seq, Code.NO_FRAME, text)
-
-    def _pair(self, capture: Capture, frame: FrameRef, window_ns: int) -> None:
-        if abs(frame.received_ns - capture.received_ns) > window_ns:
-            return  # the older of the two expires now
-        self._wanted.clear()
-        self._early.clear()
-        self._channel.send(Captured(capture.seq, replace(frame, triggered_ns=capture.received_ns)))
-
-    def _confused(self) -> None:
-        text = (
-            f"camera {self._name}: {len(self._wanted)} announced parts and {len(self._early)} pictures within "
-            f"{self._config.window_ms} ms: which belongs to which can't be told"
-        )
-        self._fail_all(Code.NO_FRAME, text)
-        while self._early:
-            self._free.append(self._early.popleft().slot)
-            self._stray("ambiguous")
+            self._fail_all(Code.NO_FRAME, text)
+            self._camera.check()
+            self._doubt()
 
 
 def main() -> None:
@@ -357,17 +406,28 @@ def main() -> None:
 
     try:
         station = load_station(given.station)
-        config = station.cameras[given.camera]
+        config = station.cameras.get(given.camera)
+        if config is None:
+            raise DeviceError(f"{given.station}: no camera {given.camera}; there are {', '.join(station.cameras)}")
         library = Library(producers(config.producer))
         camera = GenicamCamera(library, config.serial, load_camera_file(config.features), config.trigger)
-        CameraLoop(given.camera, config, channel, camera, station.runtime_dir).run()
-        camera.close()
+        try:
+            CameraLoop(given.camera, config, channel, camera, station.runtime_dir).run()
+        finally:
+            camera.close()  # or a GigE camera stays taken until its heartbeat times out
     except (DeviceError, FileError) as error:
-        channel.send(CameraState(False, str(error)))
-        sys.exit(2)  # the station starts us again, with back-off
+        _leave(channel, str(error))
     except EOFError:
         pass
     os._exit(0)  # producers' threads and finalizers have nothing left to do, and may hang
+
+
+def _leave(channel: Channel, why: str) -> None:
+    """Tell why nothing can be done here; the station starts us again, with back-off."""
+    _log.error("%s", why)
+    with contextlib.suppress(EOFError):
+        channel.send(CameraState(False, why))
+    sys.exit(2)
 
 
 if __name__ == "__main__":
