@@ -19,8 +19,8 @@ def tui(
     ] = False,
 ) -> None:
     """Show the line: verdict, checks, picture, counts, alarms. Needs 80x24; `?` lists the keys, `q` leaves."""
-    if plain:
-        os.environ.setdefault("TEXTUAL_FPS", "2")  # Textual reads it when it is imported
+    # Textual reads this when it is imported; a station tells no more than ten times a second
+    os.environ.setdefault("TEXTUAL_FPS", "2" if plain else "10")
     from inspector.tui.app import Terminal
 
     Terminal(socket, plain).run(mouse=False)

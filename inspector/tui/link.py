@@ -68,7 +68,7 @@ class Link:
                     retry_s = FIRST_RETRY_S
                     self._post(StatusCame(status))
                     self._want(status)
-                raise Gone("The station has closed the connection.")
+                raise Gone("The station closed the connection.")
             except Gone as gone:
                 self._post(StationGone(str(gone), retry_s))
             await asyncio.sleep(retry_s)

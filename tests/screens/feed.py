@@ -27,7 +27,7 @@ class Feed:
         self.scales: dict[int, str] = {}
         self.asked: list[int] = []
         self.acknowledged: list[str] = []
-        self.status_code = 200
+        self.refusal = ""
         self.ack_code = 200
         self.mute = False  # keep connections open, say nothing
         self.chatter = False  # with mute: send comments, which are no news
@@ -73,8 +73,8 @@ class Feed:
         self._version += 1
 
     async def _events(self, request: Request) -> Response:
-        if self.status_code != 200:
-            return JSONResponse({"error": "16 screens are attached"}, self.status_code)
+        if self.refusal:
+            return Response(self.refusal, 503)
         return StreamingResponse(self._stream(), media_type="text/event-stream")
 
     async def _stream(self) -> AsyncIterator[str]:

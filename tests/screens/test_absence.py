@@ -88,11 +88,15 @@ async def test_fields_of_a_newer_station_are_ignored(feed: Feed) -> None:
         assert "All 6 checks" in text(pilot.app)
 
 
-async def test_a_feed_that_refuses_says_why(feed: Feed) -> None:
-    feed.status_code = 503
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [('{"error": "16 screens are attached"}', "16 screens are attached"), ("<html>", "no reason given")],
+)
+async def test_a_feed_that_refuses_says_why(feed: Feed, body: str, words: str) -> None:
+    feed.refusal = body
     app = Terminal(feed.path)
     async with app.run_test(size=(80, 24)) as pilot:
-        await until(pilot, lambda: "16 screens are attached" in text(app), "waited for the reason")
+        await until(pilot, lambda: f"503: {words}" in text(app), "waited for the reason")
         await pilot.press("a")
 
 

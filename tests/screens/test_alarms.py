@@ -70,6 +70,6 @@ async def test_a_long_list_keeps_the_chosen_alarm_in_sight(feed: Feed) -> None:
     feed.say(samples.odd("many alarms"))
     async with attached(feed.path) as pilot:
         await pilot.press("2")
-        await pilot.press(*["down"] * 60)
+        await pilot.press(*["down"] * 20)
         await pilot.pause(0.05)
         assert " ► " in text(pilot.app) and "rows above" in text(pilot.app) and "rows below" in text(pilot.app)

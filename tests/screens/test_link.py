@@ -118,6 +118,28 @@ async def test_colour_pictures_are_shown(feed: Feed) -> None:
         await until(pilot, lambda: text(pilot.app).count("▀") > 300, "waited for the picture")
 
 
+async def test_an_acknowledgement_without_a_station_says_so(tmp_path: Path) -> None:
+    assert "not there" in await Link(lambda message: None, tmp_path / "none.sock").acknowledge("a")
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [(samples.status(), "closed the connection"), ("no json", "cannot read"), ({"schema": 1}, "cannot read")],
+)
+async def test_why_the_station_is_gone_is_said_once_for_each_try(feed: Feed, status: object, words: str) -> None:
+    feed.say(status)
+    heard = Heard(feed)
+
+    def gone() -> bool:
+        if heard.of(StatusCame):
+            feed._ends = True
+        return bool(heard.of(StationGone))
+
+    await heard.listen(gone, "the reason")
+    first = heard.of(StationGone)[0]
+    assert isinstance(first, StationGone) and words in first.why
+
+
 async def test_back_off_grows_while_nobody_is_there(tmp_path: Path) -> None:
     messages: list[Message] = []
     task = asyncio.create_task(Link(messages.append, tmp_path / "none.sock").run())
@@ -135,6 +157,7 @@ async def test_a_flood_is_few_repaints(feed: Feed) -> None:
         painted: list[int] = []
         shown = app._show
         app._show = lambda: (painted.append(1), shown())  # type: ignore[assignment,func-returns-value]
+        feed.say(samples.status(samples.bad()))
         status = status_from_json(json.dumps(samples.status(samples.bad())))
         for _ in range(500):
             app.post_message(StatusCame(status))
@@ -155,15 +178,14 @@ async def test_500_updates_leave_no_memory_behind(feed: Feed) -> None:
                 verdict = (samples.good, samples.bad, samples.doubtful)[seq % 3](seq)
                 recent = [{**p, "seq": p["seq"] + seq - samples.SEQ} for p in samples.recent(150)]
                 feed.say(samples.status(verdict, recent=recent, alarms=samples.ALARMS[: seq % 4]))
-                await until(
-                    pilot,
-                    lambda seq=seq: bool(app.status and app.status.last and app.status.last.verdict.part.seq == seq),
-                    "waited for the part",
-                )
+                deadline = time.monotonic() + 15
+                while app.status is None or app.status.last is None or app.status.last.verdict.part.seq != seq:
+                    assert time.monotonic() < deadline, f"waited for part {seq}"
+                    await asyncio.sleep(0.01)
 
-        await show(samples.SEQ + 1, 150)
+        await show(samples.SEQ + 1, 100)
         before = process.memory_info().rss
-        await show(samples.SEQ + 151, 500)
+        await show(samples.SEQ + 101, 500)
         grown = process.memory_info().rss - before
         assert grown < 6_000_000, f"{grown / 1e6:.1f} MB more after 500 updates"
         assert len(app.pictures) <= 16

@@ -63,7 +63,7 @@ class RunScreen(StationScreen):
                     yield Checks()
                 yield Rule((), id="above_codes")
                 yield Codes()
-            yield Bar()
+            yield Bar((), id="middle")
             with Vertical():
                 if self.pictures:
                     yield PictureBox()
@@ -75,7 +75,7 @@ class RunScreen(StationScreen):
         with Horizontal(id="lower"):
             yield Counts()
             with Horizontal(id="more"):
-                yield Bar()
+                yield Bar(())
                 yield NewestAlarms()
 
     def place(self, width: int, wide: bool) -> None:
@@ -83,6 +83,8 @@ class RunScreen(StationScreen):
         left = LEFT_WIDE if wide else min(max(LEFT, width // 2 - 1), LEFT_WIDE)
         self.query_one("#left").styles.width = left
         self.query_one("#upper", Rule).show(((left, "┬"),))
+        cross = ((-9, "┼" if self.pictures else "┤"),) if wide else ()
+        self.query_one("#middle", Bar).show(cross)
         below = ((left, "┴"), (TALLY_WIDE, "┬")) if wide else ((left, "┴"),)
         self.query_one("#lower_rule", Rule).show(below)
 

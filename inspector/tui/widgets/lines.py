@@ -58,14 +58,15 @@ class Rule(Lines[tuple[tuple[int, str], ...]]):
         return [[("".join(glyphs), DIM)]]
 
 
-class Bar(Lines[str]):
-    """A vertical line."""
+class Bar(Lines[tuple[tuple[int, str], ...]]):
+    """A vertical line; its value is the junctions in it: row (from below when negative) and glyph."""
 
     DEFAULT_CSS = "Bar { width: 1; }"
 
-    def __init__(self) -> None:
-        super().__init__("│")
-
-    def draw(self, value: str, width: int, height: int) -> list[Line]:
-        """The same glyph in every row."""
-        return [[(value, DIM)]] * height
+    def draw(self, value: tuple[tuple[int, str], ...], width: int, height: int) -> list[Line]:
+        """The same glyph in every row but those of the junctions."""
+        glyphs = ["│"] * height
+        for at, glyph in value:
+            if -height <= at < height:
+                glyphs[at] = glyph
+        return [[(glyph, DIM)] for glyph in glyphs]
