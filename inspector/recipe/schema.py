@@ -9,7 +9,7 @@ from typing import Any
 
 from inspector.recipe.model import SECTION_NAMES, Head
 from inspector.recipe.registry import tools
-from inspector.tool import SECTIONS, Tool
+from inspector.tool import Tool
 
 SCHEMA_FILE = "recipe.schema.json"
 REFERENCE_FILE = "REFERENCE.md"
@@ -141,8 +141,8 @@ def _add(definitions: Json, name: str, definition: Json) -> None:
 
 
 def _doc(tool: type[Tool]) -> str:
-    text = inspect.getdoc(tool)
-    if text is None or tool.__doc__ in {base.__doc__ for base in SECTIONS.values()}:
+    text = inspect.cleandoc(vars(tool).get("__doc__") or "")  # its own, not its base's
+    if not text:
         raise TypeError(f"{tool.__name__} has no docstring; the reference page needs one")
     return text
 
