@@ -43,9 +43,8 @@ HUNG_S = 3.0  # nothing written to the socket for so long: the client's thread h
 CONNECT_LIMIT_S = 20.0
 RETRY_S = (0.1, 0.5, 1.0, 2.0)  # before the first, second ... try in a row
 STABLE_S = 5.0  # a connection that held for so long starts the row anew
-USER_TIMEOUT_MS = (
-    2000  # sent data unacknowledged by TCP for so long: cable pulled, the kernel drops connection and data
-)
+# sent data TCP has no answer to for so long: a pulled cable; the kernel drops the connection and the data
+USER_TIMEOUT_MS = 1000
 ABANDONED_MAX = 4
 EXPIRY_S = {"record": 7 * 86400, "hb": 2, "ack": 10, "event": 3600}
 NOBODY = 0x10
