@@ -21,7 +21,7 @@ START_LIMIT_S = 10.0
 
 
 def listeners(port: int) -> list[socket.socket]:
-    """This process's own listening sockets on ``port``, as duplicates that the caller closes."""
+    """Own listening sockets on ``port``, as duplicates that the caller closes."""
     found = []
     for name in os.listdir("/proc/self/fd"):
         try:
