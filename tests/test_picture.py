@@ -62,7 +62,9 @@ def test_picture_cut_short_is_never_half_read(tmp_path: Path, suffix: str, share
     assert "cut short" in said(path)
 
 
-@pytest.mark.parametrize("data", [b"", b"\x00" * 100, b"GIF89a" + b"\x00" * 50, b"recipe: 1\n", b"\x89PNG\r\n\x1a\nIEND...."])
+@pytest.mark.parametrize(
+    "data", [b"", b"\x00" * 100, b"GIF89a" + b"\x00" * 50, b"recipe: 1\n", b"\x89PNG\r\n\x1a\nIEND...."]
+)
 def test_file_that_is_no_picture(tmp_path: Path, data: bytes) -> None:
     path = tmp_path / "x.png"
     path.write_bytes(data)

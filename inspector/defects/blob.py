@@ -92,9 +92,7 @@ class Blob(DefectsTool):
                 cv2.fillConvexPoly(mask, _fixed(hole), 0, shift=4)
         return mask
 
-    def _findings(
-        self, view: View, label: str, strength: Array, hit: Array, low: NDArray[np.int_]
-    ) -> list[Finding]:
+    def _findings(self, view: View, label: str, strength: Array, hit: Array, low: NDArray[np.int_]) -> list[Finding]:
         count, parts, stats, _ = cv2.connectedComponentsWithStats(hit, connectivity=8)
         k = view.px_per_unit
         areas = stats[:, cv2.CC_STAT_AREA]

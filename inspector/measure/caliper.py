@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from inspector.measure.edges import Floats, Steps, fit_binned, patch, sample, saturated, slopes
+from inspector.measure.edges import Floats, Steps, fit_binned, patch, sample, saturated, slopes, summit
 from inspector.parts import Measured, Point, Shape
 from inspector.tool import Array, MeasureTool, View
 
@@ -65,21 +65,17 @@ class Caliper(MeasureTool):
         into = -1.0 if self.inside == "dark" else 1.0
         places, variance = [], 0.0
         for guess, sign in zip(pair, (into, -into), strict=True):
-            at = guess
-            for _ in range(2):  # the second time the window is centred on the edge
-                step, pixels = _edge(grey, start, along, across, at, band, half, contrast)
-                if not step.ok[0] or step.contrast[0] * sign < 0:
-                    return nothing(f"no clear edge, step {abs(step.contrast[0]) * 255 / full:.0f} grey")
-                at = float(step.position[0])
+            step, pixels = _edge(grey, start, along, across, guess, band, half, contrast)
+            if not step.ok[0] or step.contrast[0] * sign < 0:
+                return nothing(f"no clear edge, step {abs(step.contrast[0]) * 255 / full:.0f} grey")
+            at = float(step.position[0])
             if saturated(pixels, full):
                 return nothing("overexposed: the bright side of the edge is clipped")
             places.append(at)
             variance += float(step.std[0]) ** 2
         ends = [start + along * at for at in places]
         middle = (ends[0] + ends[1]) / 2
-        marks = tuple(
-            Shape("line", (_point(e - across * band / 2), _point(e + across * band / 2))) for e in ends
-        )
+        marks = tuple(Shape("line", (_point(e - across * band / 2), _point(e + across * band / 2))) for e in ends)
         return Measured(
             view.length(places[1] - places[0]),
             view.unit,
@@ -103,7 +99,7 @@ class Caliper(MeasureTool):
         if not len(entry) or not len(leave):
             side = "first" if not len(entry) else "second"
             return f"low contrast: no {side} edge of {self.contrast:g} grey"
-        first, last = float(entry[0]), float(leave[-1])
+        first, last = float(summit(into[None], entry[:1])[0]), float(summit(-into[None], leave[-1:])[0])
         if first >= last:
             return f"no {self.inside} feature: its edges are in the wrong order"
         return first, last

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from inspector.measure.edges import Floats, Steps, fit_binned, patch, sample, saturated, slopes
+from inspector.measure.edges import Floats, Steps, fit_binned, patch, sample, saturated, slopes, summit
 from inspector.parts import Measured, Point, Shape
 from inspector.tool import Array, MeasureTool, View
 
@@ -58,18 +58,17 @@ class Diameter(MeasureTool):
             return nothing(found)
         centre, radius = found
         sign = 1.0 if self.inside == "dark" else -1.0
-        for last in (False, True):  # the second time round the windows are centred on the edge
-            steps, angles, pixels = _edges(grey, centre, radius, contrast)
-            good = steps.ok & (steps.contrast * sign > 0)
-            if np.count_nonzero(good) < _LEAST_ARC * _SECTORS:
-                return nothing(f"an edge on only {np.count_nonzero(good) * 100 // _SECTORS} % of the circle")
-            if last and saturated(pixels, full):
-                return nothing("overexposed: the bright side of the edge is clipped")
-            points = centre + steps.position[:, None] * np.stack([np.cos(angles), np.sin(angles)], 1)
-            fit = robust_circle(points[good])
-            if fit is None:
-                return nothing("the edges found are not on a circle")
-            centre, radius, kept, spread = fit
+        steps, angles, pixels = _edges(grey, centre, radius, contrast)
+        good = steps.ok & (steps.contrast * sign > 0)
+        if np.count_nonzero(good) < _LEAST_ARC * _SECTORS:
+            return nothing(f"an edge on only {np.count_nonzero(good) * 100 // _SECTORS} % of the circle")
+        if saturated(pixels, full):
+            return nothing("overexposed: the bright side of the edge is clipped")
+        points = centre + steps.position[:, None] * np.stack([np.cos(angles), np.sin(angles)], 1)
+        fit = robust_circle(points[good])
+        if fit is None:
+            return nothing("the edges found are not on a circle")
+        centre, radius, kept, spread = fit
         blur = float(np.median(steps.sigma[good]))
         # blur pulls the half level of a curved edge towards the centre, by sigma^2 / 2R
         radius += blur**2 / (2 * radius)
@@ -104,8 +103,9 @@ class Diameter(MeasureTool):
         if np.count_nonzero(good) < _LEAST_ARC * _SECTORS:
             kind = "low contrast: " if np.median(strength) < contrast else ""
             return f"{kind}an edge on only {np.count_nonzero(good) * 100 // _SECTORS} % of the circle"
-        points = np.stack([x[np.arange(_SECTORS), best], y[np.arange(_SECTORS), best]], axis=1)[good]
-        fit = robust_circle(points, least_px=0.5)
+        reach = r[0] + summit(slope, best)
+        points = centre + reach[:, None] * np.stack([np.cos(angles), np.sin(angles)], axis=1)
+        fit = robust_circle(points[good], least_px=0.3)
         if fit is None:
             return "the edges found are not on a circle"
         return fit[0], fit[1]
@@ -129,9 +129,7 @@ def _edges(grey: Array, centre: Floats, radius: float, contrast: float) -> tuple
     return steps, angles, values[ring]
 
 
-def robust_circle(
-    points: Floats, least_px: float = 0.05
-) -> tuple[Floats, float, NDArray[np.bool_], float] | None:
+def robust_circle(points: Floats, least_px: float = 0.05) -> tuple[Floats, float, NDArray[np.bool_], float] | None:
     """Circle through (N, 2) points with up to a third of outliers: centre, radius, which points it uses, spread px.
 
     ``least_px``: spread below which nothing is thrown out. None when no circle can be had.

@@ -47,6 +47,16 @@ def slopes(profiles: Floats, sigma: float = 1.5) -> Floats:
     return np.asarray(out.reshape(profiles.shape))
 
 
+def summit(slope: Floats, at: NDArray[np.intp]) -> Floats:
+    """Sub-pixel place of the peaks at ``slope[row, at[row]]``, (N,) px; the ends of a row stay where they are."""
+    inner = np.clip(at, 1, slope.shape[1] - 2)
+    rows = np.arange(len(slope))
+    low, mid, high = slope[rows, inner - 1], slope[rows, inner], slope[rows, inner + 1]
+    bend = low - 2 * mid + high
+    off = np.where((bend < 0) & (inner == at), 0.5 * (low - high) / np.where(bend < 0, bend, -1.0), 0.0)
+    return np.asarray(at + np.clip(off, -0.5, 0.5))
+
+
 def patch(image: NDArray[Any], low: Floats, high: Floats) -> tuple[Floats, Floats, Floats] | None:
     """Pixels of the upright box from ``low`` to ``high`` (x, y): their x, y and grey; None when it is outside."""
     height, width = image.shape
@@ -110,7 +120,7 @@ def fit_steps(t: Floats, v: Floats, weight: Floats, half: float, contrast: float
         p += change
         p[:, 2] = np.clip(p[:, 2], -half, half)
         p[:, 3] = np.clip(p[:, 3], *_SIGMA_PX)
-        if np.all(np.abs(change[:, 2:]) < (1e-4, 1e-3)):
+        if np.all(np.abs(change[:, 2:]) < (1e-3, 5e-3)):  # the next step would be its square
             break
     # a bin's mean scatters less than a pixel by the root of its count, so the bins are what is free
     freedom = np.maximum(np.count_nonzero(weight, axis=1) - 4, 1)

@@ -62,9 +62,7 @@ def _steps(file: YamlFile, problems: list[str]) -> Iterator[tuple[str, Tool]]:
             elif "tool" not in keys:
                 problems.append(file.problem(where, f"tool: missing, allowed: {', '.join(known)}"))
             elif keys["tool"] not in known:
-                problems.append(
-                    file.problem([*where, "tool"], f"found {keys['tool']!r}, allowed: {', '.join(known)}")
-                )
+                problems.append(file.problem([*where, "tool"], f"found {keys['tool']!r}, allowed: {', '.join(known)}"))
             else:
                 seen[name] = section
                 try:

@@ -99,9 +99,7 @@ def _located(step: str, tool: LocateTool, answer: Located) -> Check:
     return Check(step, CheckOutcome.MISSING, code, text, shapes=answer.shapes, not_inspected=cannot_tell)
 
 
-def _measured(
-    step: str, tool: MeasureTool | CompareTool, limits: Limits, answer: Measured, cannot_tell: bool
-) -> Check:
+def _measured(step: str, tool: MeasureTool | CompareTool, limits: Limits, answer: Measured, cannot_tell: bool) -> Check:
     check = Check(
         step,
         CheckOutcome.PASS,
@@ -115,9 +113,7 @@ def _measured(
     value = answer.value
     if value is None or not math.isfinite(value):
         text = f"{tool.fail.text}: not measured, {answer.why or 'no value'}"
-        return replace(
-            check, outcome=CheckOutcome.MISSING, code=tool.fail.code, text=text, not_inspected=cannot_tell
-        )
+        return replace(check, outcome=CheckOutcome.MISSING, code=tool.fail.code, text=text, not_inspected=cannot_tell)
     if answer.unit != limits.unit:
         raise TypeError(f"step {step}: measured in {answer.unit or 'no unit'}, limits are in {limits.unit}")
     if limits.hold(value):
@@ -133,15 +129,11 @@ def _read(step: str, tool: ReadTool, answer: CodeRead, part: Part, cannot_tell: 
     wanted = part.trigger.part_id if tool.expect == "part_id" else tool.expect
     if answer.text is None:
         text = f"{tool.fail.text}: not read, {answer.why or 'nothing found'}"
-        return Check(
-            step, CheckOutcome.MISSING, tool.fail.code, text, shapes=answer.shapes, not_inspected=cannot_tell
-        )
+        return Check(step, CheckOutcome.MISSING, tool.fail.code, text, shapes=answer.shapes, not_inspected=cannot_tell)
     if answer.text == wanted:
         return Check(step, CheckOutcome.PASS, found=answer.text, shapes=answer.shapes)
     text = f"{tool.fail.text}: read {_short(answer.text)}, wanted {_short(wanted)}"
-    return Check(
-        step, CheckOutcome.FAIL, tool.fail.code, text, found=answer.text, shapes=_alarm(answer.shapes)
-    )
+    return Check(step, CheckOutcome.FAIL, tool.fail.code, text, found=answer.text, shapes=_alarm(answer.shapes))
 
 
 def _defects(step: str, tool: DefectsTool, findings: Sequence[Finding]) -> tuple[Check, ...]:

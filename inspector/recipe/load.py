@@ -80,9 +80,7 @@ class LoadedRecipe:
         self.store.close()
 
 
-def load_recipe(
-    path: Path, *, backend: Wish = "auto", cache_dir: Path | None = None, threads: int = 1
-) -> LoadedRecipe:
+def load_recipe(path: Path, *, backend: Wish = "auto", cache_dir: Path | None = None, threads: int = 1) -> LoadedRecipe:
     """Read, check and open a recipe; ``threads`` is for its models. Raises FileError with every problem."""
     spec, file, problems = read_spec(path)
     if spec is None:

@@ -75,9 +75,7 @@ class JudgeProcess:
     def _load(self, path: str) -> Loaded | LoadFailed:
         self._drop()  # whatever comes now, the old recipe is over: it must not judge under the new one's name
         try:
-            recipe = load_recipe(
-                Path(path), backend=self._backend, cache_dir=self._cache_dir, threads=self._threads
-            )
+            recipe = load_recipe(Path(path), backend=self._backend, cache_dir=self._cache_dir, threads=self._threads)
         except FileError as error:
             return LoadFailed(path, str(error))
         except InspectionFault as fault:

@@ -77,7 +77,13 @@ def test_consequences_follow_their_cause() -> None:
 
 
 DIAMETER = Diameter.model_validate(
-    {"tool": "diameter", "at": [0, 0], "search": [1, 9], "expect": "6.00 ±0.05 mm", "fail": "1110 Left bore out of size"}
+    {
+        "tool": "diameter",
+        "at": [0, 0],
+        "search": [1, 9],
+        "expect": "6.00 ±0.05 mm",
+        "fail": "1110 Left bore out of size",
+    }
 )
 
 

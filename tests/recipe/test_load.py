@@ -91,8 +91,13 @@ def test_each_camera_has_its_own_calibration(tmp_path: Path) -> None:
         for step in recipe[section].values():
             step["camera"] = "top"
     recipe["measure"]["side_dot"] = {
-        "tool": "diameter", "camera": "side", "at": [50, 50], "search": [20, 60], "expect": "40 ±1 px", "fail": "1190 Side",
-    }  # fmt: skip
+        "tool": "diameter",
+        "camera": "side",
+        "at": [50, 50],
+        "search": [20, 60],
+        "expect": "40 ±1 px",
+        "fail": "1190 Side",
+    }
     loaded = load_recipe(write(tmp_path, recipe))
     assert loaded.mm_per_px("top") == 0.1 and loaded.mm_per_px("side") is None
 

@@ -43,7 +43,12 @@ def test_check_says_every_fault_of_every_file(recipe: Path, tmp_path: Path) -> N
     other = write(tmp_path, bad, "bad.yaml")
     done = call("check", recipe, other, tmp_path / "gone.yaml")
     assert done.exit_code == 1
-    for said in ("r.yaml: good", "bad.yaml:1: recipe: found 0", "bad.yaml:2: name: found ''", "gone.yaml: can't be read"):
+    for said in (
+        "r.yaml: good",
+        "bad.yaml:1: recipe: found 0",
+        "bad.yaml:2: name: found ''",
+        "gone.yaml: can't be read",
+    ):
         assert said in done.output
 
 
