@@ -120,7 +120,7 @@ class Loaded:
     cameras: tuple[str, ...]
     backend: str = ""  # what runs the models: cpu, tensorrt ..., "" when there is no model
     model_shas: dict[str, str] = field(default_factory=dict)
-    keep: dict[str, int] = field(default_factory=dict)  # archive: 1 in N of each outcome, 0 none
+    keep: dict[str, int] = field(default_factory=dict)  # archive: by outcome, 1 in N; 0: none
     stop_line: int = 0  # ask the PLC to stop after so many equal rejects in a row; 0 never
     kind: Literal["loaded"] = "loaded"
 

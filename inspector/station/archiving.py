@@ -14,7 +14,6 @@ from inspector.station.leases import Lease
 from inspector.wire import FromChild, Keep, Kept
 
 PREVIEWS_BOUND = 200
-_POLICY_KEY = {Outcome.PASS: "pass", Outcome.FAIL: "reject", Outcome.NOT_INSPECTED: "not_inspected"}
 
 
 @dataclass(frozen=True)
@@ -90,7 +89,7 @@ class ArchiveDesk:
         self._next()
 
     def _wanted(self, verdict: Verdict, policy: Mapping[str, int]) -> bool:
-        one_in = policy.get(_POLICY_KEY[verdict.outcome], 1)
+        one_in = policy.get(verdict.outcome.value, 1)
         if verdict.outcome is Outcome.PASS:
             self._passes += 1
             return one_in > 0 and self._passes % one_in == 0
