@@ -70,7 +70,10 @@ def _print_row(row: Row) -> None:
     latency = f"{row.latency_ms:6.0f} ms" if row.latency_ms is not None else "        -"
     verdict = f"{row.verdict or '-'} {row.code or ''}".strip()
     why = "" if row.by == "verdict" else row.why.replace("_", " ")
-    print(f"{row.part_id}  {truth:13.13} {verdict:19.19}{latency}  {row.decision:7}{why}"[:80], flush=True)
+    print(
+        f"{row.part_id}  {truth:13.13} {verdict:19.19}{latency}  {row.decision:7}{why}"[:80].rstrip(),
+        flush=True,
+    )
 
 
 def _address(text: str) -> tuple[str, int]:

@@ -172,7 +172,7 @@ class Book:
             lines.append("  messages not used: " + ", ".join(f"{k} {n}" for k, n in self.strays.items()))
         if latency["n"]:
             lines.append(f"  trigger to result: p50 {latency['p50']:.1f} ms, p99 {latency['p99']:.1f} ms")
-        return "\n".join(line[:80] for line in lines)
+        return "\n".join(line[:80].rstrip() for line in lines)
 
 
 def _percentile(values: list[float], percent: int) -> float | None:

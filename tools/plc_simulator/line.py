@@ -108,6 +108,7 @@ class Line:
     def _feed(self) -> None:
         period_ns = int(1e9 / self._settings.rate_hz)
         due = time.monotonic_ns()
+        waiting = False
         while not self.stop:
             self._turn(due)
             now = time.monotonic_ns()
@@ -117,9 +118,11 @@ class Line:
             if part is None:
                 if self._pictures.over:
                     return
-                self._slips += 1  # not drawn yet: the belt has a gap, never a burst
+                self._slips += not waiting  # not drawn yet: the belt has a gap, never a burst
+                waiting = True
                 due = now + 5_000_000
                 continue
+            waiting = False
             self._send(part)
             due = due + period_ns if now - due < period_ns else now + period_ns
 
