@@ -8,6 +8,7 @@ close, frames that came late must never be taken for the next part's.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import logging
 import os
 import signal
@@ -66,6 +67,18 @@ def producers(explicit: Path | None) -> list[Path]:
             "or the environment variable GENICAM_GENTL64_PATH"
         )
     return found
+
+
+def _not_a_producer(path: Path) -> str:
+    """Why this file can't be loaded as a producer, "" when it can. genicam crashes on a library that is none."""
+    try:
+        library = ctypes.CDLL(str(path))
+    except OSError as error:
+        return _words(error).removeprefix(f"{path}: ")
+    missing = [
+        name for name in ("GCInitLib", "TLOpen", "IFOpenDevice", "DSStartAcquisition") if not hasattr(library, name)
+    ]
+    return f"it is a library, but has no function {missing[0]}" if missing else ""
 
 
 class _Nodes:
@@ -181,15 +194,16 @@ class Library:
         self.harvester = Harvester()
         self.troubles: list[str] = []
         for path in cti:
-            try:
-                self.harvester.add_file(str(path), check_existence=True, check_validity=True)
-            except (*VENDOR_ERRORS, OSError) as error:
-                self.troubles.append(f"GenTL producer {path} can't be loaded: {_words(error)}")
+            trouble = _not_a_producer(path)
+            if trouble:
+                self.troubles.append(f"GenTL producer {path} can't be loaded: {trouble}")
+            else:
+                self.harvester.add_file(str(path))
         with contextlib.suppress(*VENDOR_ERRORS):
             self.harvester.update()  # tells nobody what it could not open
         usable = {str(system.parent.path_name) for system in self.harvester._systems}
         self.troubles += [
-            f"GenTL producer {path} can't be used: it does not start as one (see what it printed)"
+            f"GenTL producer {path} can't be used: it does not start (see what it printed)"
             for path in self.harvester.files
             if path not in usable
         ]

@@ -24,7 +24,6 @@ import contextlib
 import logging
 import os
 import re
-import sys
 import time
 from collections import deque
 from dataclasses import replace
@@ -419,7 +418,7 @@ def main() -> None:
         _leave(channel, str(error))
     except EOFError:
         pass
-    os._exit(0)  # producers' threads and finalizers have nothing left to do, and may hang
+    os._exit(0)  # not sys.exit: producers' threads and finalizers have nothing left to do, and may hang
 
 
 def _leave(channel: Channel, why: str) -> None:
@@ -427,7 +426,7 @@ def _leave(channel: Channel, why: str) -> None:
     _log.error("%s", why)
     with contextlib.suppress(EOFError):
         channel.send(CameraState(False, why))
-    sys.exit(2)
+    os._exit(2)
 
 
 if __name__ == "__main__":

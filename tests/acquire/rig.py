@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import struct
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,11 @@ from tools.part_renderer.stamp import read_stamp, write_stamp
 from tools.virtual_camera.control import CTI, CameraControl
 
 ROWS, COLUMNS = 128, 1280  # wide enough for a part number, few enough to be quick
+REGISTERS = {  # struct settings of tools/virtual_camera/control_layout.h
+    "trigger_mode": ("<I", 28),
+    "trigger_source": ("<I", 32),
+    "exposure_us": ("<d", 80),
+}
 EVERY_LIMIT_S = 10.0  # nothing here takes so long; it bounds a test that would hang
 
 SOFTWARE: dict[str, Any] = {
@@ -79,6 +84,13 @@ class World:
         station = {"line": "l", "station": "s", "name": "Rig", "recipe": 1, "recipes": str(self.folder / "recipes")}
         write_yaml(self.station_file, {**station, "cameras": self.cameras, "runtime_dir": str(self.runtime)})
         return self
+
+    def set_register(self, name: str, value: float, device: int = 0) -> None:
+        """Change a register of the camera behind everybody's back, as a power cycle or another tool would."""
+        kind, place = REGISTERS[name]
+        with self.control.path.open("r+b") as file:
+            file.seek(4096 * (1 + device) + 1024 + place)
+            file.write(struct.pack(kind, value))
 
     @property
     def environment(self) -> dict[str, str]:
@@ -215,4 +227,15 @@ async def running(world: World, name: str = "top", *, ready: bool = True, **opti
         await rig.child.stop(3.0)
 
 
-__all__ = ["COLUMNS", "ROWS", "SOFTWARE", "WIRED", "Rig", "World", "failed", "part_picture", "replace", "running"]
+async def hold(station_file: str) -> None:
+    """A station that has one camera process, says its process id and then does nothing, until it is killed."""
+    child = Child(
+        "camera top",
+        "inspector.acquire.process",
+        ["--station", station_file, "--camera", "top"],
+        receive=lambda message: print(child.pid, flush=True),
+        started=lambda: None,
+        gone=lambda why: None,
+    )
+    child.start()
+    await asyncio.sleep(EVERY_LIMIT_S)
