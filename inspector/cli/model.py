@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+import textwrap
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -17,6 +18,7 @@ from inspector.yamlfile import FileError
 
 TIMED_RUNS = 20
 BUILD_AHEAD_S = 1800.0  # nobody waits for this one but the person who typed it
+WIDTH = 100  # characters a line
 SHA_DIGITS = 12  # what a recipe pins at least
 
 app = typer.Typer(no_args_is_help=True, help="Model packages: list them, check one.")
@@ -90,7 +92,7 @@ def _described(package: Package, backend: str) -> Iterator[str]:
     yield f"  input    {width}x{height} px, {package.mm_per_px:g} mm per px ({across:g} x {down:g} mm)"
     yield f"  labels   {labels}"
     for name, score in package.spec.scores.items():
-        yield f"  score    {name}: {_flat(score)}"
+        yield textwrap.fill(f"  score    {name}: {_flat(score)}", WIDTH, subsequent_indent=" " * 11)
     yield f"  runs on  {backend}"
 
 
