@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from inspector.yamlfile import FileError, YamlFile
 
+IDS_MAX = 16  # characters of line and station together: PLC blocks fail on long topics
 Id = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_-]{1,12}$")]
 
 
@@ -169,7 +170,10 @@ def _missing_files(config: StationConfig, file: YamlFile) -> list[str]:
         *((["cameras", name, "features"], c.features) for name, c in config.cameras.items()),
         *((["plc", key], getattr(config.plc, key)) for key in ("password_file", "ca_file", "cert_file", "key_file")),
     ]
+    together = len(config.line) + len(config.station)
     problems = [file.problem(where, f"there is no file {p}") for where, p in wanted if p and not p.is_file()]
+    if together > IDS_MAX:
+        problems.append(file.problem(["station"], f"{together} characters with `line`, allowed: {IDS_MAX} together"))
     if not config.recipes.is_dir():
         problems.append(file.problem(["recipes"], f"there is no folder {config.recipes}"))
     serials: dict[str, str] = {}
