@@ -23,6 +23,8 @@ from tools.train_defect_model.package import export, write_package
 from tools.train_defect_model.score import answers, choose_thresholds, score
 from tools.train_defect_model.train import BATCH, train
 
+FAINT_SHARE = 0.45  # of the scratches and stains trained on
+
 
 def main() -> None:
     """Run the command."""
@@ -38,8 +40,8 @@ def main() -> None:
     began = time.monotonic()
 
     others = [kind for kind in DEFECT_KINDS if kind not in data.LABELS]
-    parts = [("scratch", 800), ("stain", 500), (None, 400), *((kind, 25) for kind in others)]
-    faces = data.faces(data.orders(data.TRAIN_SEED, parts))
+    parts = [("scratch", 850), ("stain", 600), (None, 350), *((kind, 15) for kind in others)]
+    faces = data.faces(data.orders(data.TRAIN_SEED, parts, FAINT_SHARE))
     rendered_s = time.monotonic() - began
     print(f"{len(faces.images)} training parts in {rendered_s:.0f} s", flush=True)
     net = train(faces, given.steps, given.seed)
@@ -48,7 +50,7 @@ def main() -> None:
     model = given.out / "model.onnx"
     export(net, model)
 
-    validation = data.faces(data.orders(data.VALIDATION_SEED, [("scratch", 200), ("stain", 150), (None, 300)]))
+    validation = data.faces(data.orders(data.VALIDATION_SEED, [("scratch", 150), ("stain", 150), (None, 200)], 0.3))
     thresholds = choose_thresholds(validation, answers(model, validation))
     held_out = data.faces(
         data.orders(
@@ -59,11 +61,12 @@ def main() -> None:
     scores = score(held_out, found, thresholds)
     print(json.dumps(scores, indent=2), f"{found.median_ms:.1f} ms a face", flush=True)
 
-    first = [next(i for i, (_, kind) in enumerate(held_out.orders) if kind == k) for k in ("scratch", "stain", None)]
+    first = [next(i for i, order in enumerate(held_out.orders) if order.kind == k) for k in ("scratch", "stain", None)]
     trained = {
         "script": "tools/train_defect_model",
         "on": "rendered parts (tools/part_renderer) with scratches and stains; good parts and other defects as ground",
         "parts": {str(kind or "good"): count for kind, count in parts},
+        "faint_share": FAINT_SHARE,
         "first_seed": data.TRAIN_SEED,
         "seed": given.seed,
         "steps": given.steps,

@@ -5,13 +5,16 @@ from __future__ import annotations
 import multiprocessing
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from tools.part_renderer import DefectKind, Pose, rectify, render
+from tools.part_renderer import DefectKind, Pose, drawing, rectify
+from tools.part_renderer.plan import Plan, plan_part
+from tools.part_renderer.render import draw
 
 LABELS = ("scratch", "stain")
 MM_PER_PX = 0.125
@@ -21,9 +24,17 @@ POSE_ERROR_DEG = 0.1
 _COVERED = {"scratch": 64, "stain": 128}  # of 255: from this cover on a pixel of the face belongs to the defect
 
 # Seeds far from each other and from what mixed_run uses, so that no part is in two sets.
-TRAIN_SEED, VALIDATION_SEED, HELD_OUT_SEED = 10**12, 2 * 10**12, 3 * 10**12
+TRAIN_SEED, VALIDATION_SEED, HELD_OUT_SEED = 10**12, 2 * 10**12, 6 * 10**12
 
-Order = tuple[int, "DefectKind | None"]
+_FAINT = (0.8, 1.4)  # contrast of faint defects, of the smallest that must be found
+
+
+class Order(NamedTuple):
+    """One part to render; faint: its scratch or stain is drawn about as faint as must still be found."""
+
+    seed: int
+    kind: DefectKind | None
+    faint: bool = False
 
 
 @dataclass(frozen=True)
@@ -35,30 +46,42 @@ class Faces:
     orders: tuple[Order, ...]
 
 
-def orders(base: int, counts: Sequence[tuple[DefectKind | None, int]]) -> list[Order]:
-    """Return (seed, defect) for counts of each kind, seeds counting from base."""
-    kinds = [kind for kind, count in counts for _ in range(count)]
-    return [(base + i, kind) for i, kind in enumerate(kinds)]
+def orders(base: int, counts: Sequence[tuple[DefectKind | None, int]], faint_share: float = 0.0) -> list[Order]:
+    """Return orders for counts of each kind, seeds counting from base; so many scratches and stains are faint."""
+    wanted = [(kind, i < faint_share * count) for kind, count in counts for i in range(count)]
+    return [Order(base + i, kind, kind in LABELS and faint) for i, (kind, faint) in enumerate(wanted)]
+
+
+def _faint(plan: Plan, rng: np.random.Generator) -> Plan:
+    factor = float(rng.uniform(*_FAINT))
+    if plan.scratch is not None:
+        contrast = factor * drawing.SCRATCH_CONTRAST[0] / float(plan.scratch.strength.min())
+        return replace(
+            plan, scratch=replace(plan.scratch, contrast=float(np.copysign(contrast, plan.scratch.contrast)))
+        )
+    if plan.stain is not None:
+        return replace(plan, stain=replace(plan.stain, contrast=-factor * drawing.STAIN_CONTRAST[0]))
+    return plan
 
 
 def face(order: Order) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """Render one part and cut out its face with a pose error, as a locator would leave; also its mask."""
-    seed, kind = order
-    part = render(seed, kind)
-    rng = np.random.default_rng([seed, 99])
+    rng = np.random.default_rng([order.seed, 99])
     dx, dy, turn = rng.uniform(-1.0, 1.0, 3)
-    true = part.truth.pose
+    plan = plan_part(order.seed, order.kind)
+    picture, flaw = draw(_faint(plan, rng) if order.faint else plan)
+    true = plan.pose
     middle = true.to_image(np.array([[30.0, 20.0]]))[0]
-    shift = POSE_ERROR_MM / 0.06
+    shift = POSE_ERROR_MM / drawing.MM_PER_PX
     pose = Pose.about_centre(
         float(middle[0]) + dx * shift, float(middle[1]) + dy * shift, true.angle_deg + turn * POSE_ERROR_DEG
     )
     size = (WIDTH_PX, HEIGHT_PX)
-    image = rectify(part.image, pose, MM_PER_PX, size)
+    image = rectify(picture, pose, MM_PER_PX, size)
     mask = np.zeros((HEIGHT_PX, WIDTH_PX), np.uint8)
-    if kind in LABELS and part.truth.mask is not None:
-        cover = rectify(part.truth.mask, pose, MM_PER_PX, size)
-        mask[cover >= _COVERED[kind]] = 1 + LABELS.index(kind)
+    if order.kind in LABELS and flaw is not None:
+        cover = rectify(flaw, pose, MM_PER_PX, size)
+        mask[cover >= _COVERED[order.kind]] = 1 + LABELS.index(order.kind)
     return image, mask
 
 
