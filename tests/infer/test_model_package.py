@@ -280,7 +280,7 @@ def test_bytes_that_were_flipped_before_the_digest_was_made_end_in_one_line_or_i
     folder = write_package(tmp_path / "tiny")
     rng = np.random.default_rng(11)
     refused = 0
-    for n in range(150):
+    for n in range(60):
         path = folder / ("model.onnx" if n % 3 else "reference.npz")
         sound = path.read_bytes()
         data = bytearray(sound)
@@ -297,4 +297,4 @@ def test_bytes_that_were_flipped_before_the_digest_was_made_end_in_one_line_or_i
             assert "\n" not in fault.text
             refused += 1
         path.write_bytes(sound)
-    assert refused > 100
+    assert refused > 40
