@@ -55,8 +55,8 @@ class Archivist:
                 raw = self._rings.read(ref).copy()
                 if not self._rings.still(ref):
                     raise InspectionFault(201, "overwritten")
-            except InspectionFault as fault:
-                error = fault.text
+            except InspectionFault as fault:  # its camera is gone, or it waited too long: nothing is wrong here
+                _log.warning("picture of part %d is gone: %s", verdict.part.seq, fault.text)
                 continue
             try:
                 if index == 0:

@@ -133,6 +133,8 @@ class ArchiveDesk:
             job.lease.drop()
             if message.picture:
                 self._stored(message.seq, message.picture)
+            elif job.store:
+                self.dropped += 1
             if message.preview:
                 self._remember(message.seq, message.preview)
         if not self._queue:

@@ -29,6 +29,7 @@ class _Camera:
     waiting: dict[int, asyncio.Future[FrameRef]] = field(default_factory=dict)
     frames: int = 0
     failures: int = 0
+    held: int = 0  # slots of its present ring that are not its own
     strays: dict[str, int] = field(default_factory=dict)
 
 
@@ -84,7 +85,13 @@ class Cameras:
     def figures(self) -> dict[str, dict[str, Any]]:
         """By camera: counts and live values for metrics."""
         return {
-            c.name: {"frames": c.frames, "failures": c.failures, "strays": dict(c.strays), "info": dict(c.info)}
+            c.name: {
+                "frames": c.frames,
+                "failures": c.failures,
+                "held": c.held,
+                "strays": dict(c.strays),
+                "info": dict(c.info),
+            }
             for c in self._all.values()
         }
 
@@ -135,13 +142,17 @@ class Cameras:
     def _give_back(self, frame: FrameRef) -> None:
         camera = self._all[frame.camera]
         if camera.info.get("ring") == frame.ring:  # a ring of an earlier process has nobody to hand slots to
+            camera.held -= 1
             with contextlib.suppress(ChildGone):
                 camera.child.send(Grant((frame.slot,)))
 
     def _received(self, name: str, message: FromChild) -> None:
         camera = self._all[name]
         if isinstance(message, Captured):
+            if message.frame.camera != name or message.frame.ring != camera.info.get("ring"):
+                raise ValueError(f"camera {name} hands over a picture that is not in its ring")
             camera.frames += 1
+            camera.held += 1
             future = camera.waiting.get(message.seq)
             if future is None or future.done():
                 self._give_back(message.frame)  # its part was given up already
@@ -159,6 +170,8 @@ class Cameras:
 
     def _state(self, camera: _Camera, fresh: bool, text: str, info: dict[str, Any]) -> None:
         if info:
+            if info.get("ring") != camera.info.get("ring"):
+                camera.held = 0
             camera.info = info
         was, camera.text = camera.fresh, text
         if was != fresh:
@@ -170,6 +183,7 @@ class Cameras:
     def _gone(self, name: str, why: str) -> None:
         camera = self._all[name]
         ring = camera.info.pop("ring", "")
+        camera.held = 0
         text = camera.text if not camera.fresh and camera.text != "starting" else f"its process is gone: {why}"
         for future in list(camera.waiting.values()):
             if not future.done():

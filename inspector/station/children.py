@@ -69,7 +69,7 @@ class Child:
         self._start_limit_s, self._answer_limit_s = start_limit_s, answer_limit_s
         self._nice = nice
         self._environment = environment or {}
-        self._process: asyncio.subprocess.Process | None = None
+        self._process: asyncio.subprocess.Process | None = None  # of the present or last life
         self._writer: asyncio.StreamWriter | None = None
         self._task: asyncio.Task[None] | None = None
         self._stopping = False
@@ -145,7 +145,6 @@ class Child:
             lived_s = time.monotonic() - began
             tries = 0 if lived_s > STARTS_WINDOW_S / 2 else tries + 1
             _log.warning("%s is gone: %s", self.name, why)
-            self.restarts += 1
             wait_s = STRUGGLING_BACK_OFF_S if self.struggling else BACK_OFF_S[min(tries, len(BACK_OFF_S)) - 1]
             await asyncio.sleep(wait_s)
 
@@ -153,7 +152,7 @@ class Child:
         """One life of the child; returns why it ended."""
         ours, theirs = socket.socketpair()
         pinger: asyncio.Task[None] | None = None
-        self.why = "it ended by itself"
+        self._process, self.why = None, "it ended by itself"
         try:
             argv = [*self._argv, "--fd", str(theirs.fileno())]
             self._process = await asyncio.create_subprocess_exec(
@@ -175,6 +174,9 @@ class Child:
             pinger = asyncio.create_task(self._ping())
             await self._read(reader)
         except (OSError, ValueError) as error:  # ValueError: a line without end, or nonsense in one
+            self.why = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no text'}"
+        except Exception as error:  # what it said could not be dealt with: it must not be the end of its keeper
+            _log.exception("%s", self.name)
             self.why = f"{type(error).__name__}: {error}"
         finally:
             self.up = False
@@ -188,7 +190,11 @@ class Child:
             else:
                 ours.close()
             why = await self._bury()
-            self._gone(why)
+            self.restarts += not self._stopping
+            try:
+                self._gone(why)
+            except Exception:
+                _log.exception("%s is gone", self.name)
         return why
 
     async def _bury(self) -> str:

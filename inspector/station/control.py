@@ -41,9 +41,11 @@ _log = logging.getLogger(__name__)
 
 NO_RECIPE = RecipeTag(0, 0, "", "", 1000)
 ACKS_REMEMBERED = 200
+LINK_ALARMS = {"nobody_listens": "plc_listening", "not_authorised": "plc_authorised"}
 STATE_EVERY_S = 30.0
 COUNTERS_EVERY_S = 10.0
 DRAIN_LIMIT_S = 10.0
+REMEMBER_LIMIT_S = 2.0
 
 
 class Control:
@@ -119,6 +121,8 @@ class Control:
         lost = self._cameras.lost(self.cameras())
         if lost:
             return InspectionFault(Code.CAMERA_LOST, lost)
+        if self._alarms.holds("ledger"):
+            return StorageFault("the ledger can't be written: no verdict could be put on record")
         return None
 
     def trouble(self, what: str, detail: str) -> None:
@@ -134,7 +138,7 @@ class Control:
         """A part that comes now would be inspected."""
         line = self._line
         room = line is not None and line.depth < line.bound
-        return room and self.refusal() is None and not self._alarms.holds("ledger")
+        return room and self.refusal() is None
 
     @property
     def pack_state(self) -> PackState:
@@ -204,11 +208,17 @@ class Control:
 
     def warning(self, what: str, text: str) -> None:
         """Something about the link that people should know."""
-        name = {"nobody_listens": "plc_listening", "not_authorised": "plc_authorised"}.get(what)
+        name = LINK_ALARMS.get(what)
         if name is not None:
             self._alarms.come(name, text)
         else:
             _log.warning("link: %s: %s", what, text)
+
+    def link_troubles(self, now: frozenset[str]) -> None:
+        """What is wrong with the link at present; alarms about anything else are over."""
+        for word, name in LINK_ALARMS.items():
+            if word not in now:
+                self._alarms.go(name)
 
     def received(self, message: Received) -> None:
         """A message on ``cmd/...``."""
@@ -217,8 +227,9 @@ class Control:
         except CommandError as error:
             _log.warning("command refused: %s", error.text)
             self._answer(message, error.cmd, error.cmd_id, "refused", code=error.code, text=error.text)
-            if message.name == "trigger" and not message.retained:
-                # somebody's part stands there all the same: it gets its verdict
+            if message.name == "trigger" and not message.retained and message.payload:
+                # somebody's part stands there all the same: it gets its verdict; an empty payload is how a
+                # retained message is cleared, and no part
                 self._accept(message, error.part_id, "", None, InspectionFault(error.code, error.text))
             return
         if isinstance(command, TriggerCommand):
@@ -249,9 +260,19 @@ class Control:
 
     async def _tell_again(self, seq: int) -> None:
         """The stored answer once more; while the part is under way its one answer is still to come."""
-        row = await self._ledger.get(seq)
-        if row is not None and row.verdict is not None:
-            self.tell(row.verdict, dup=True)
+        assert self._line is not None  # noqa: S101  # wired before the link is started
+        if self._line.under_way(seq):
+            return  # what is on disk already may still be replaced by what is told
+        verdict = self._line.told(seq)
+        if verdict is None:
+            try:
+                row = await self._ledger.get(seq)
+            except StorageFault as fault:
+                self.trouble("ledger", fault.text)
+                return
+            verdict = row.verdict if row is not None else None
+        if verdict is not None:
+            self.tell(verdict, dup=True)
 
     # --- commands ------------------------------------------------------------------------------------
     def _command(self, message: Received, command: Command) -> None:
@@ -275,6 +296,8 @@ class Control:
             self._spawn(self._get(message, command))
         elif isinstance(command, ResetFaultCommand):
             self._aborted = ""
+            if self._line is not None:
+                self._line.forgive()
             self._alarms.go("bugs")
             self._done(message, command)
         elif isinstance(command, ResetCountersCommand):
@@ -303,23 +326,32 @@ class Control:
         elif self._changing:
             text, code = self._changing, Code.NOT_READY
         else:
+            self._changing = f"recipe {command.recipe} is being loaded"
             self._answer(message, "recipe", command.cmd_id, "accepted", about=command)
             self._spawn(self._change(message, command, path))
             return
         self._answer(message, "recipe", command.cmd_id, "refused", code=code, text=text, about=command)
 
     async def _change(self, message: Received, command: RecipeCommand, path: Path) -> None:
-        fault = await self.load_recipe(command.recipe, path, command.rev)
+        fault = await self.load_recipe(command.recipe, path, command.rev, asked=True)
         if fault is None:
             self._done(message, command)
         else:
             self._answer(message, "recipe", command.cmd_id, "refused", code=fault.code, text=fault.text, about=command)
 
-    async def load_recipe(self, number: int, path: Path, rev: int | None = None) -> InspectionFault | None:
-        """Change over; parts under way finish on the old recipe first. Returns why it failed, and stays not Ready."""
+    async def load_recipe(
+        self, number: int, path: Path, rev: int | None = None, *, asked: bool = False
+    ) -> InspectionFault | None:
+        """Change over; parts under way finish on the old recipe first. Returns why it failed, and stays not Ready.
+
+        ``asked``: by the PLC. It is remembered whether it runs or not: after a restart the one before it must not
+        come back by itself.
+        """
         self._changing = f"recipe {number} is being loaded"
         self.publish_state()
         try:
+            if asked:
+                await self._remember("recipe", str(number))
             end = time.monotonic() + DRAIN_LIMIT_S
             while self._line is not None and self._line.depth and time.monotonic() < end:
                 await asyncio.sleep(0.01)
@@ -445,7 +477,9 @@ class Control:
 
     async def _remember(self, key: str, value: str) -> None:
         try:
-            await self._ledger.set_meta(key, value)
+            await asyncio.wait_for(self._ledger.set_meta(key, value), REMEMBER_LIMIT_S)
+        except asyncio.TimeoutError:
+            self.trouble("ledger", "the disk does not answer")
         except StorageFault as fault:
             self.trouble("ledger", fault.text)
 

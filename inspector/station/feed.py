@@ -20,6 +20,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from inspector.parts import InspectionFault
+from inspector.station.ledger import SEQ_MAX
 from inspector.station.snapshot import Rooms, Snapshot
 from inspector.wire import verdict_to_json
 
@@ -122,8 +123,11 @@ class Feed:
             self._screens -= 1
 
     async def _part(self, request: Request) -> Response:
+        seq = request.path_params["seq"]
+        if seq > SEQ_MAX:
+            return JSONResponse({"error": "no such verdict"}, status_code=404)
         try:
-            row = await self._rooms.ledger.get(request.path_params["seq"])
+            row = await self._rooms.ledger.get(seq)
         except InspectionFault as fault:
             return JSONResponse({"error": fault.text}, status_code=503)
         if row is None or row.verdict is None:

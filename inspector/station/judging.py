@@ -14,6 +14,7 @@ from inspector.station.children import Child, ChildGone
 from inspector.station.leases import Lease
 from inspector.wire import FromChild, Judge, Judged, Load, Loaded, LoadFailed
 
+OWED_LIMIT_S = 10.0  # an answer that long after its deadline will not come
 LOAD_LIMIT_S = 120.0  # building a TensorRT engine takes a while
 
 
@@ -33,7 +34,7 @@ class JudgeDesk:
         self._late = late
         self._changed = changed
         self._waiting: dict[int, asyncio.Future[Verdict]] = {}
-        self._leases: OrderedDict[int, Lease] = OrderedDict()
+        self._leases: OrderedDict[int, tuple[Lease, int]] = OrderedDict()  # with the part's deadline
         self._path: Path | None = None
         self._loading: asyncio.Future[Loaded] | None = None
         self.loaded: Loaded | None = None
@@ -100,12 +101,18 @@ class JudgeDesk:
         except ChildGone as error:
             raise InspectionFault(Code.INTERNAL_ERROR, str(error)) from error
         lease.hold()
-        self._leases[part.seq] = lease
+        self._leases[part.seq] = (lease, part.deadline_ns)
         self._waiting[part.seq] = future
         try:
             return await future
         finally:
             self._waiting.pop(part.seq, None)
+
+    def check(self) -> None:
+        """To be called now and then: a judge that forgot a part would keep its pictures for ever."""
+        oldest = next(iter(self._leases.values()), None)
+        if oldest is not None and time.monotonic_ns() - oldest[1] > OWED_LIMIT_S * 1e9:
+            self.child.kill("it never answered about a part")
 
     def give_up(self, seq: int, fault: InspectionFault) -> None:
         """Whoever waits for this part's verdict gets the fault."""
@@ -129,10 +136,10 @@ class JudgeDesk:
 
     def _judged(self, verdict: Verdict) -> None:
         seq = verdict.part.seq
-        lease = self._leases.pop(seq, None)
-        if lease is None:
+        held = self._leases.pop(seq, None)
+        if held is None:
             return  # not asked for: a judge that talks to itself is not believed
-        lease.drop()
+        held[0].drop()
         future = self._waiting.get(seq)
         if future is not None and not future.done():
             future.set_result(verdict)
@@ -148,9 +155,8 @@ class JudgeDesk:
         for future in list(self._waiting.values()):
             if not future.done():
                 future.set_exception(InspectionFault(Code.INTERNAL_ERROR, f"the judge died: {why}"))
-        for lease in self._leases.values():
-            lease.drop()
-        self._leases.clear()
+        while self._leases:
+            self._leases.popitem()[1][0].drop()
 
     def _state(self, loaded: Loaded | None, text: str) -> None:
         if (loaded is None) != (self.loaded is None):

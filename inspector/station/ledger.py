@@ -32,7 +32,7 @@ QUEUE_BOUND = 1000
 BATCH = 64
 REMEMBERED_COMMANDS = 2000
 SEQ_MAX = 2_147_483_647
-MAX_AHEAD = 64  # verdicts that may have been told before their rows were on disk when the power went
+MAX_AHEAD = 1000  # verdicts that may have been told before their rows were on disk when the power went
 
 _SCHEMA = """
 CREATE TABLE meta(key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
@@ -45,7 +45,8 @@ CREATE TABLE part(
   verdict TEXT, late TEXT, picture TEXT) STRICT;
 CREATE INDEX part_by_id ON part(part_id);
 CREATE INDEX part_open ON part(seq) WHERE outcome IS NULL;
-CREATE TABLE outbox(id INTEGER PRIMARY KEY AUTOINCREMENT, seq INTEGER NOT NULL, payload BLOB NOT NULL) STRICT;
+CREATE TABLE outbox(
+  id INTEGER PRIMARY KEY AUTOINCREMENT, seq INTEGER NOT NULL, late INTEGER NOT NULL, payload BLOB NOT NULL) STRICT;
 CREATE INDEX outbox_by_seq ON outbox(seq);
 CREATE TABLE alarm(
   id INTEGER PRIMARY KEY AUTOINCREMENT, utc TEXT NOT NULL, name TEXT NOT NULL, what TEXT NOT NULL,
@@ -117,10 +118,12 @@ class Ledger:
         self._sim = sim
         self._queue: queue.Queue[_Write | None] = queue.Queue(QUEUE_BOUND)
         self._thread: threading.Thread | None = None
+        self._clean = True
         self._next_seq = 1
         self._commands: OrderedDict[str, tuple[int, tuple[str, int | None]]] = OrderedDict()
         self._attempts: OrderedDict[str, int] = OrderedDict()
         self.counters: dict[str, int] = {}
+        self.highest_seq = 0  # on disk when it was opened
         self.damaged: Path | None = None  # an unreadable ledger that was moved aside at start
         self.interrupted: list[Part] = []
         self.drops = 0
@@ -181,10 +184,13 @@ class Ledger:
     def _start_from(self, connection: sqlite3.Connection) -> None:
         highest = connection.execute("SELECT max(seq) FROM part").fetchone()[0]
         clean = _meta(connection, "clean") != "0"
-        self._next_seq = (highest or 0) + 1
+        self.highest_seq = highest or 0
+        self._next_seq = self.highest_seq + 1
         if highest is not None and not clean:
             # a NOT_INSPECTED may have been told before its row was on disk: no seq is used twice
             self._next_seq += MAX_AHEAD
+        if self._next_seq > SEQ_MAX:
+            self._next_seq = 1
         rows = connection.execute(
             "SELECT cmd_id, seq, part_id, asked_deadline_ms FROM part WHERE cmd_id != '' ORDER BY seq DESC LIMIT ?",
             (REMEMBERED_COMMANDS,),
@@ -193,7 +199,7 @@ class Ledger:
             self._commands[cmd_id] = (seq, (part_id, deadline))
         attempts = connection.execute(
             "SELECT part_id, max(attempt) FROM part WHERE seq > ? GROUP BY part_id",
-            (self._next_seq - REMEMBERED_COMMANDS,),
+            (self.highest_seq - REMEMBERED_COMMANDS,),
         )
         self._attempts.update(attempts.fetchall())
         open_rows = connection.execute("SELECT * FROM part WHERE outcome IS NULL ORDER BY seq").fetchall()
@@ -223,6 +229,11 @@ class Ledger:
         )
 
     # --- the walk of a part --------------------------------------------------------------------------
+    @property
+    def next_seq(self) -> int:
+        """The number of the next part."""
+        return self._next_seq
+
     def known(self, cmd_id: str) -> tuple[int, tuple[str, int | None]] | None:
         """(seq, (part_id, deadline_ms)) of a trigger command that was taken before, None for a new one."""
         return self._commands.get(cmd_id) if cmd_id else None
@@ -275,7 +286,7 @@ class Ledger:
             _insert_part(connection, _part_row(part))
         elif before[0] is not None:  # told otherwise in the meantime: the last word counts
             _count(connection, before[0], -1)
-            connection.execute("DELETE FROM outbox WHERE seq=?", (part.seq,))
+            connection.execute("DELETE FROM outbox WHERE seq=? AND late=0", (part.seq,))
         connection.execute(
             "UPDATE part SET outcome=?, code=?, text=?, cls=?, t_ms=?, closed_utc=?, verdict=? WHERE seq=?",
             (
@@ -283,15 +294,21 @@ class Ledger:
                 verdict_to_json(verdict).decode(), part.seq,
             ),
         )  # fmt: skip
-        connection.execute("INSERT INTO outbox(seq, payload) VALUES(?, ?)", (part.seq, record))
+        connection.execute("INSERT INTO outbox(seq, late, payload) VALUES(?, 0, ?)", (part.seq, record))
         _count(connection, verdict.outcome.value, 1)
 
     async def late(self, verdict: Verdict, record: bytes) -> None:
         """A verdict that came after its part's deadline: kept beside the one that was told, never instead of it."""
 
         def work(c: sqlite3.Connection) -> None:
-            c.execute("UPDATE part SET late=? WHERE seq=?", (verdict_to_json(verdict).decode(), verdict.part.seq))
-            c.execute("INSERT INTO outbox(seq, payload) VALUES(?, ?)", (verdict.part.seq, record))
+            seq = verdict.part.seq
+            before = c.execute("SELECT late IS NOT NULL FROM part WHERE seq=?", (seq,)).fetchone()
+            if before is None:  # told, but the disk has not taken it yet
+                _insert_part(c, _part_row(verdict.part))
+            elif before[0]:
+                return
+            c.execute("UPDATE part SET late=? WHERE seq=?", (verdict_to_json(verdict).decode(), seq))
+            c.execute("INSERT INTO outbox(seq, late, payload) VALUES(?, 1, ?)", (seq, record))
             _count(c, "late", 1)
 
         await self._write(work)
@@ -375,7 +392,8 @@ class Ledger:
                     self._commit(connection, [write], last=True)
             if None in batch:
                 with contextlib.suppress(sqlite3.Error):
-                    connection.execute("INSERT OR REPLACE INTO meta VALUES('clean', '1')")
+                    if self._clean:
+                        connection.execute("INSERT OR REPLACE INTO meta VALUES('clean', '1')")
                     connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
                 connection.close()
                 return
@@ -410,10 +428,14 @@ class Ledger:
 
         await asyncio.to_thread(work)
 
-    def shut(self, limit_s: float) -> bool:
-        """Write what waits and close; False when the disk did not answer in time."""
+    def shut(self, limit_s: float, *, clean: bool = True) -> bool:
+        """Write what waits and close; False when the disk did not answer in time.
+
+        ``clean`` False: verdicts were told whose rows are missing, so the next start must leave numbers out.
+        """
         if self._thread is None:
             return True
+        self._clean = clean
         with contextlib.suppress(queue.Full):
             self._queue.put(None, timeout=limit_s)
         self._thread.join(limit_s)
@@ -492,9 +514,10 @@ def read_only(path: Path, work: Callable[[sqlite3.Connection], T]) -> T:
     if not path.is_file():
         raise StorageFault(f"there is no ledger {path}")
     try:
-        with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=2.0)) as connection:
+        address = f"{path.resolve().as_uri()}?mode=ro"
+        with contextlib.closing(sqlite3.connect(address, uri=True, timeout=2.0)) as connection:
             return work(connection)
-    except sqlite3.Error as error:
+    except (sqlite3.Error, ValueError) as error:  # ValueError: a verdict of some other software
         raise StorageFault(f"ledger {path} can't be read: {error}") from error
 
 

@@ -16,15 +16,15 @@ import logging
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from inspector.codes import Code
-from inspector.parts import InspectionFault, Part, Trigger, Verdict
+from inspector.parts import InspectionFault, Outcome, Part, Trigger, Verdict
 from inspector.station.cameras import Cameras
 from inspector.station.judging import JudgeDesk
 from inspector.station.leases import Lease
-from inspector.station.ledger import Ledger, RecipeTag, StorageFault
+from inspector.station.ledger import MAX_AHEAD, Ledger, RecipeTag, StorageFault
 from inspector.station.order import Order
 
 if sys.version_info >= (3, 11):
@@ -35,7 +35,7 @@ else:
 _log = logging.getLogger(__name__)
 
 BUGS_IN_A_ROW = 3
-REWRITE_BOUND = 1000  # told verdicts whose rows the disk has not taken yet
+REWRITE_BOUND = MAX_AHEAD  # told verdicts whose rows the disk has not taken yet: so many seqs a crash leaves out
 
 
 class Gate(Protocol):
@@ -70,6 +70,15 @@ class Outlet(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class _Told:
+    """What was told without being on disk."""
+
+    verdict: Verdict
+    t_ms: int
+    record: bytes
+
+
 class Line:
     """See the module's text."""
 
@@ -97,12 +106,13 @@ class Line:
         self._order = Order()
         self._walks: set[asyncio.Task[None]] = set()
         self._busy: dict[int, Part] = {}  # parts that are really being inspected
-        self._unwritten: dict[int, Verdict] = {}
+        self._unwritten: dict[int, _Told] = {}
         self._bugs = 0
         self._stopping = asyncio.Event()
         self.told_seq = 0
         self.overruns = 0
         self.untold = 0  # verdicts that found the link down
+        self.unrecorded = 0  # told verdicts that were given up: the disk took nothing for too long
 
     @property
     def depth(self) -> int:
@@ -118,6 +128,25 @@ class Line:
     def unwritten(self) -> int:
         """Told verdicts that are not on disk yet."""
         return len(self._unwritten)
+
+    @property
+    def settled_below(self) -> int:
+        """Parts with a smaller seq have been told and the books say the same: their records may leave."""
+        open_seqs = [s for s in (self._order.first, *self._unwritten) if s is not None]
+        return min(open_seqs, default=self._ledger.next_seq)
+
+    def told(self, seq: int) -> Verdict | None:
+        """A verdict that was told and is not on disk yet."""
+        found = self._unwritten.get(seq)
+        return found.verdict if found else None
+
+    def under_way(self, seq: int) -> bool:
+        """Its one answer is still to come."""
+        return seq in self._order and seq not in self._unwritten
+
+    def forgive(self) -> None:
+        """Somebody has looked after the internal errors: they are counted from 0 again."""
+        self._bugs = 0
 
     def overdue(self, limit_s: float) -> bool:
         """Is any part still under way that long after its deadline? Then something hangs."""
@@ -161,7 +190,7 @@ class Line:
                     done("judged", "order")
                 await self._order.turn(part.seq)
                 done("turn", "record")
-                verdict = self._checked(part, replace(verdict, stages_us={**verdict.stages_us, **stages}))
+                verdict = self._checked(part, lease, replace(verdict, stages_us={**verdict.stages_us, **stages}))
                 await self._ledger.close(verdict, self._t_ms(part), self._outlet.record(verdict))
                 self._still_valid(part)
                 closed = True
@@ -180,22 +209,38 @@ class Line:
             bug = InspectionFault(Code.INTERNAL_ERROR, f"{type(error).__name__} in stage {stage}: {error}")
             verdict = self._faulted(part, lease, stages, bug)
         try:
+            closed = closed or await self._close_fault(verdict)
+            t_ms = self._tell(verdict)
+            if refused is None:
+                self._count_bugs(verdict)
+            self._aside(part, lambda: self._show(verdict, t_ms))
             if not closed:
-                verdict, closed = await self._close_fault(verdict)
-            self._tell(verdict)
-            if not closed:
-                await self._close_later(verdict)
+                await self._close_later(verdict, t_ms)
+        except Exception:  # it has been told; nothing may keep the next part from being told
+            _log.exception("part %d, after its verdict", part.seq)
         finally:
             self._busy.pop(part.seq, None)
             self._order.leave(part.seq)
-            self._keep(verdict, lease)
+            self._aside(part, lambda: self._keep(verdict, lease))
             if lease is not None:
                 lease.drop()
 
-    def _checked(self, part: Part, verdict: Verdict) -> Verdict:
-        """The judge's word, unless the part has been overtaken or another recipe was used."""
+    def _aside(self, part: Part, work: Callable[[], None]) -> None:
+        """Screens and pictures: their trouble is not the part's."""
+        try:
+            work()
+        except Exception:
+            _log.exception("screens or pictures of part %d", part.seq)
+
+    def _checked(self, part: Part, lease: Lease | None, verdict: Verdict) -> Verdict:
+        """The judge's word, unless it is about another part or picture, or the part has been overtaken."""
+        frames = lease.frames if lease else ()
         if verdict.part != part:
             raise InspectionFault(Code.INTERNAL_ERROR, "the judge answered about another part")
+        if verdict.outcome is Outcome.NOT_INSPECTED:
+            verdict = replace(verdict, frames=frames)
+        elif verdict.frames != frames:
+            raise InspectionFault(Code.INTERNAL_ERROR, "the judge answered about another picture")
         if self._order.overtaken(part.seq):
             raise InspectionFault(Code.OVERRUN, "a later part had to be told first")
         return verdict
@@ -211,50 +256,63 @@ class Line:
         frames = lease.frames if lease else ()
         return replace(Verdict.not_inspected(part, fault), frames=frames, stages_us=stages)
 
-    async def _close_fault(self, verdict: Verdict) -> tuple[Verdict, bool]:
-        """Close a NOT_INSPECTED while there is time; otherwise it is told first."""
+    async def _close_fault(self, verdict: Verdict) -> bool:
+        """Close a NOT_INSPECTED while there is time; False: it is told first."""
         part = verdict.part
         try:
             async with timeout_at(self._loop_time(part.deadline_ns)):
                 await self._order.turn(part.seq)
                 await self._ledger.close(verdict, self._t_ms(part), self._outlet.record(verdict))
-                return verdict, True
+                return True
         except (asyncio.TimeoutError, TimeoutError):
             self._order.overtake(part.seq)
         except StorageFault as fault:
             self._gate.trouble("ledger", fault.text)
-        return verdict, False
+        except Exception:  # whatever it is, the part gets its answer
+            _log.exception("part %d could not be closed", part.seq)
+        return False
 
-    def _tell(self, verdict: Verdict) -> None:
+    def _tell(self, verdict: Verdict) -> int:
         part = verdict.part
         t_ms = self._t_ms(part)
-        if not self._outlet.tell(verdict):
+        try:
+            told = self._outlet.tell(verdict)
+        except Exception:  # the PLC rejects a part that it hears nothing of
+            _log.exception("part %d could not be told", part.seq)
+            told = False
+        if not told:
             self.untold += 1
         self.told_seq = max(self.told_seq, part.seq)
+        return t_ms
+
+    def _count_bugs(self, verdict: Verdict) -> None:
         self._bugs = self._bugs + 1 if verdict.code == Code.INTERNAL_ERROR and self._judge.ready else 0
         if self._bugs >= BUGS_IN_A_ROW:
             self._gate.trouble("bugs", verdict.text)
-        self._show(verdict, t_ms)
 
-    async def _close_later(self, verdict: Verdict) -> None:
+    async def _close_later(self, verdict: Verdict, t_ms: int) -> None:
         """It was told before it was on disk: put it there now, or as soon as the disk takes it."""
+        told = _Told(verdict, t_ms, self._outlet.record(verdict))
         try:
-            async with timeout_at(asyncio.get_running_loop().time() + 1.0):
-                await self._ledger.close(verdict, self._t_ms(verdict.part), self._outlet.record(verdict))
+            await self._write_told(told)
         except (asyncio.TimeoutError, TimeoutError, StorageFault):
             if len(self._unwritten) >= REWRITE_BOUND:
                 self._unwritten.pop(next(iter(self._unwritten)))
-            self._unwritten[verdict.part.seq] = verdict
+                self.unrecorded += 1
+            self._unwritten[verdict.part.seq] = told
 
     async def rewrite(self) -> None:
         """Try again to write what was told without being on disk. Call it now and then."""
-        for seq, verdict in list(self._unwritten.items()):
+        for seq, told in list(self._unwritten.items()):
             try:
-                async with timeout_at(asyncio.get_running_loop().time() + 1.0):
-                    await self._ledger.close(verdict, self._t_ms(verdict.part), self._outlet.record(verdict))
+                await self._write_told(told)
             except (asyncio.TimeoutError, TimeoutError, StorageFault):
                 return
             self._unwritten.pop(seq, None)
+
+    async def _write_told(self, told: _Told) -> None:
+        async with timeout_at(asyncio.get_running_loop().time() + 1.0):
+            await self._ledger.close(told.verdict, told.t_ms, told.record)
 
     async def late(self, verdict: Verdict) -> None:
         """The judge's answer about a part that was told NOT_INSPECTED meanwhile: kept, never told as valid."""
@@ -265,11 +323,11 @@ class Line:
 
     async def close_interrupted(self) -> None:
         """Parts that a crash left open are NOT_INSPECTED; the PLC rejected them by its own rule long ago."""
+        self.told_seq = self._ledger.highest_seq
         for part in self._ledger.interrupted:
             fault = InspectionFault(Code.INTERNAL_ERROR, "the station was interrupted while it inspected this part")
             verdict = Verdict.not_inspected(part, fault)
             await self._ledger.close(verdict, part.deadline_ms, self._outlet.record(verdict))
-            self.told_seq = max(self.told_seq, part.seq)
         self._ledger.interrupted.clear()
 
     async def stop(self, limit_s: float) -> None:

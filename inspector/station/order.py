@@ -16,6 +16,14 @@ class Order:
     def __len__(self) -> int:
         return len(self._waiting)
 
+    def __contains__(self, seq: int) -> bool:
+        return seq in self._waiting
+
+    @property
+    def first(self) -> int | None:
+        """Whose turn it is; None: nobody is here."""
+        return next(iter(self._waiting), None)
+
     def enter(self, seq: int) -> None:
         """Queue up; call it in trigger order."""
         event = asyncio.Event()

@@ -18,13 +18,15 @@ RETRY_S = 10.0
 class Outbox:
     """Hands records to the link and forgets them when the broker has taken them."""
 
-    def __init__(self, ledger: Ledger, send: Callable[[int, bytes], bool], told_seq: Callable[[], int]) -> None:
+    def __init__(self, ledger: Ledger, send: Callable[[int, bytes], bool], settled_below: Callable[[], int]) -> None:
+        """``settled_below()``: records of smaller seqs can't change any more; others are not sent yet."""
         self._ledger = ledger
         self._send = send
-        self._told_seq = told_seq
+        self._settled_below = settled_below
         self._in_flight: OrderedDict[int, float] = OrderedDict()
         self._acked: list[int] = []
         self._last_id = 0
+        self._rounds = 0  # counts the times that everything was begun again from the oldest
         self._wake = asyncio.Event()
         self.depth = 0
 
@@ -42,6 +44,7 @@ class Outbox:
         """What was in flight is sent again, from the oldest on."""
         self._in_flight.clear()
         self._last_id = 0
+        self._rounds += 1
         self._wake.set()
 
     async def run(self) -> None:
@@ -69,12 +72,15 @@ class Outbox:
         if self._in_flight and now - next(iter(self._in_flight.values())) > RETRY_S:
             self.link_down()  # an acknowledgement went missing: begin again from the oldest
         while len(self._in_flight) < IN_FLIGHT:
+            # taken before the read: what is read may be replaced by what is told meanwhile
+            settled_below, this_round = self._settled_below(), self._rounds
             rows = await self._ledger.outbox(self._last_id, IN_FLIGHT - len(self._in_flight))
+            if this_round != self._rounds:
+                continue
             if not rows:
                 break
             for outbox_id, seq, payload in rows:
-                # not before its verdict was told: until then it may still be replaced
-                if seq > self._told_seq() or not self._send(outbox_id, payload):
+                if seq >= settled_below or not self._send(outbox_id, payload):
                     self.depth = await self._ledger.outbox_depth()
                     return
                 self._in_flight[outbox_id] = now

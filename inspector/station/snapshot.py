@@ -233,17 +233,21 @@ class Snapshot(Collector):
         yield GaugeMetricFamily("inspector_archive_used_bytes", "Bytes of kept pictures.", r.archive.used_bytes)
         yield CounterMetricFamily("inspector_plc_reconnects", "Connects after the first.", r.link.reconnects)
         yield CounterMetricFamily("inspector_untold", "Verdicts that found the link down.", r.line.untold)
+        yield GaugeMetricFamily("inspector_unwritten", "Told verdicts that are not on disk yet.", r.line.unwritten)
+        yield CounterMetricFamily("inspector_unrecorded", "Told verdicts the disk never took.", r.line.unrecorded)
 
     def _cameras(self) -> Iterable[Metric]:
         frames = CounterMetricFamily("inspector_camera_frames", "Pictures that reached a part.", labels=["camera"])
         failures = CounterMetricFamily("inspector_camera_failures", "Parts without a picture.", labels=["camera"])
         strays = CounterMetricFamily("inspector_camera_strays", "Pictures of no part.", labels=["camera", "what"])
+        held = GaugeMetricFamily("inspector_camera_slots_held", "Pictures somebody still looks at.", labels=["camera"])
         degrees = GaugeMetricFamily("inspector_camera_temperature_celsius", "DeviceTemperature.", labels=["camera"])
         for name, figures in self._rooms.cameras.figures().items():
             frames.add_metric([name], figures["frames"])
             failures.add_metric([name], figures["failures"])
+            held.add_metric([name], figures["held"])
             for what, count in figures["strays"].items():
                 strays.add_metric([name, what], count)
             if "temperature_c" in figures["info"]:
                 degrees.add_metric([name], figures["info"]["temperature_c"])
-        yield from (frames, failures, strays, degrees)
+        yield from (frames, failures, held, strays, degrees)

@@ -9,14 +9,14 @@ import os
 import secrets
 import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
+from typing import Any
 
 from inspector.config import StationConfig, load_station
 from inspector.parts import InspectionFault, Outcome, Verdict
 from inspector.plc import contract
-from inspector.plc.link import PlcLink
-from inspector.station import recipes
+from inspector.plc.link import LinkError, PlcLink
 from inspector.station.alarms import Alarm, Alarms
 from inspector.station.archiving import ArchiveDesk
 from inspector.station.cameras import Cameras
@@ -28,6 +28,7 @@ from inspector.station.ledger import Ledger, StorageFault
 from inspector.station.line import Line
 from inspector.station.notify import Notify
 from inspector.station.outbox import Outbox
+from inspector.station.recipes import RecipeFolder
 from inspector.station.snapshot import History, Rooms, Snapshot
 
 _log = logging.getLogger(__name__)
@@ -36,6 +37,7 @@ STOP_PARTS_S = 1.0  # for parts under way
 STOP_REST_S = 0.5  # for each of: pictures, link, children, ledger
 STUCK_S = 5.0  # a part that long past its deadline: something hangs, let systemd start us anew
 DISK_STALL_S = 60.0
+OPEN_BOOKS_LIMIT_S = 20.0  # to close what a crash left open
 LINK_PATIENCE_S = 2.0  # at the start, before its absence is an alarm
 TROUBLE_OVER_S = 10.0  # no overrun, no late verdict for so long: the alarm is over
 
@@ -56,7 +58,10 @@ class Station:
         self._notify = Notify()
         self._history = History()
         self._stop = asyncio.Event()
-        self._loops: list[asyncio.Task[None]] = []
+        self._loops: list[asyncio.Task[None]] = []  # as long as the station lives
+        self._notes: set[asyncio.Task[None]] = set()  # short: something is noted in the ledger
+        self._recipes = RecipeFolder(config.recipes)
+        self._recipe_problems: list[str] = []
         self._ledger_ok_at = time.monotonic()
         self._topics = self._make_topics()
         self.ledger = Ledger(config.state_dir / "ledger.db", station=config.station, boot=self.boot, sim=config.sim)
@@ -102,8 +107,11 @@ class Station:
             show=self._show,
             max_in_flight=config.max_in_flight,
         )
-        self.link = PlcLink(config.plc, self._topics, self.control, asyncio.get_running_loop())
-        self.outbox = Outbox(self.ledger, self.link.record, lambda: self.line.told_seq)
+        try:
+            self.link = PlcLink(config.plc, self._topics, self.control, asyncio.get_running_loop())
+        except LinkError as error:
+            raise StartError(f"{station_file}: plc: {error}") from None
+        self.outbox = Outbox(self.ledger, self.link.record, lambda: self.line.settled_below)
         self.control.wire(self.line, self.link, self.outbox)
         rooms = Rooms(
             config, self.boot, self.ledger, self.cameras, self.judge, self.archive, self.alarms, self.control,
@@ -138,33 +146,59 @@ class Station:
         """Start everything, inspect until told to stop, stop everything. Raises StartError."""
         try:
             self.ledger.open()
+            if self.ledger.damaged is not None:
+                self.alarms.come("ledger_damaged", str(self.ledger.damaged))
+            await asyncio.wait_for(self.line.close_interrupted(), OPEN_BOOKS_LIMIT_S)
+            last_recipe, _ = await self.control.restore()
+        except asyncio.TimeoutError:
+            raise StartError(f"{self.config.state_dir}: the disk does not answer") from None
         except (OSError, StorageFault) as error:
             raise StartError(str(error)) from None
-        if self.ledger.damaged is not None:
-            self.alarms.come("ledger_damaged", str(self.ledger.damaged))
-        await self.line.close_interrupted()
-        last_recipe, _ = await self.control.restore()
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, self._stop.set)
         try:
             self.feed.start()
         except OSError as error:
-            raise StartError(f"feed {self.config.feed_socket}: {error.strerror}") from None
+            raise StartError(f"feed {self.config.feed_socket}: {error.strerror or error}") from None
         self.cameras.start()
         self.judge.start()
         self.archive.start()
         self.link.start()
-        self._loops = [
-            asyncio.create_task(self.outbox.run(), name="outbox"),
-            asyncio.create_task(self._heartbeats(), name="heartbeats"),
-            asyncio.create_task(self._housekeeping(), name="housekeeping"),
-            asyncio.create_task(self._load_first(last_recipe or self.config.recipe), name="first recipe"),
-        ]
+        self._keep_running("outbox", self.outbox.run)
+        self._keep_running("heartbeats", self._heartbeats)
+        self._keep_running("housekeeping", self._housekeeping)
         if self._notify.watchdog_s:
-            self._loops.append(asyncio.create_task(self._watchdog(self._notify.watchdog_s), name="watchdog"))
+            watchdog_s = self._notify.watchdog_s
+            self._keep_running("watchdog", lambda: self._watchdog(watchdog_s))
+        self._note("first recipe", self._load_first(last_recipe or self.config.recipe))
         _log.info("station %s/%s started, boot %s", self.config.line, self.config.station, self.boot)
         await self._stop.wait()
         await self._shut()
+
+    def _keep_running(self, name: str, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Something that goes on as long as the station lives: a bug in it is logged, and it goes on."""
+
+        async def keep() -> None:
+            while True:
+                try:
+                    await work()
+                except Exception:
+                    _log.exception("%s", name)
+                await asyncio.sleep(1.0)
+
+        self._loops.append(asyncio.create_task(keep(), name=name))
+
+    def _note(self, name: str, work: Coroutine[Any, Any, None]) -> None:
+        """Something short beside the walks; a bug in it is logged."""
+
+        def ended(task: asyncio.Task[None]) -> None:
+            self._notes.discard(task)
+            if not task.cancelled() and task.exception() is not None:
+                _log.error("%s", name, exc_info=task.exception())
+
+        task = asyncio.create_task(work, name=name)
+        self._notes.add(task)
+        task.add_done_callback(ended)
 
     async def _load_first(self, number: int) -> None:
         path = self.recipes().get(number)
@@ -180,8 +214,11 @@ class Station:
         self.control.shut()
         await self.line.stop(STOP_PARTS_S)
         await self.archive.finish(STOP_REST_S / 2)
-        for task in self._loops:
+        for task in (*self._loops, *self._notes):
             task.cancel()
+        if self.line.unwritten:
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self.line.rewrite(), STOP_REST_S)
         await self.link.stop(contract.OFFLINE, STOP_REST_S)
         await asyncio.gather(
             self.feed.stop(STOP_REST_S),
@@ -190,7 +227,8 @@ class Station:
             self.archive.child.stop(STOP_REST_S),
             return_exceptions=True,
         )
-        if not await asyncio.to_thread(self.ledger.shut, STOP_REST_S):
+        clean = not self.line.unwritten and not self.line.unrecorded
+        if not await asyncio.to_thread(self.ledger.shut, STOP_REST_S, clean=clean):
             _log.error("the disk did not answer in time; the ledger recovers at the next start")
         os.close(self._lock)
         _log.info("stopped")
@@ -208,8 +246,10 @@ class Station:
             await asyncio.sleep(1.0)
             with contextlib.suppress(InspectionFault):
                 await self.link.check()
+                self.control.link_troubles(self.link.troubles)
                 await self._disk_alive()
                 await self.line.rewrite()
+            self.judge.check()
             self._clear_old_troubles()
             if not self.link.connected and time.monotonic() - self.control.link_since > LINK_PATIENCE_S:
                 self.alarms.come("plc_link", self.control.link_text)
@@ -261,9 +301,11 @@ class Station:
     # --- what the rooms say to each other ------------------------------------------------------------
     def recipes(self) -> dict[int, Path]:
         """Recipe files by number; what is wrong with the others is logged."""
-        found, problems = recipes.find(self.config.recipes)
-        for problem in problems:
-            _log.warning("%s", problem)
+        found, problems = self._recipes.find()
+        if problems != self._recipe_problems:
+            self._recipe_problems = problems
+            for problem in problems:
+                _log.warning("%s", problem)
         return found
 
     def _changed(self) -> None:
@@ -279,14 +321,13 @@ class Station:
     def _judge_changed(self) -> None:
         if self.judge.child.up or not self.judge.child.restarts:
             self.alarms.go("judge")
-        else:
-            self.alarms.come("judge", self.judge.text)
+        elif not self._stop.is_set():
+            often = f", {self.judge.child.restarts} times so far" if self.judge.child.struggling else ""
+            self.alarms.come("judge", self.judge.text + often)
         self.control.publish_state()
 
     def _late(self, verdict: Verdict) -> None:
-        task = asyncio.create_task(self.line.late(verdict), name=f"late {verdict.part.seq}")
-        self._loops.append(task)
-        task.add_done_callback(self._loops.remove)
+        self._note(f"late {verdict.part.seq}", self.line.late(verdict))
 
     def _keep(self, verdict: Verdict, lease: Lease | None) -> None:
         policy: Mapping[str, int] = self.judge.loaded.keep if self.judge.loaded else {}
@@ -307,9 +348,7 @@ class Station:
             with contextlib.suppress(InspectionFault):  # the file is there all the same
                 await self.ledger.picture(seq, path)
 
-        task = asyncio.create_task(note(), name=f"picture {seq}")
-        self._loops.append(task)
-        task.add_done_callback(self._loops.remove)
+        self._note(f"picture {seq}", note())
 
     def _archive_trouble(self, name: str, detail: str | None) -> None:
         if detail is None:
@@ -328,9 +367,7 @@ class Station:
             with contextlib.suppress(InspectionFault):
                 await self.ledger.alarm(alarm.id, what, alarm.text)
 
-        task = asyncio.create_task(note(), name=f"alarm {alarm.id}")
-        self._loops.append(task)
-        task.add_done_callback(self._loops.remove)
+        self._note(f"alarm {alarm.id}", note())
         self._changed()
 
 
