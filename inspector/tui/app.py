@@ -16,12 +16,13 @@ from textual.binding import Binding, BindingType
 from textual.theme import Theme
 
 from inspector.tui.ink import BACKGROUND, FOREGROUND, PALETTE
-from inspector.tui.link import PICTURES, SILENCE_S, Link
-from inspector.tui.messages import PictureCame, StationGone, StatusCame
+from inspector.tui.link import PICTURES, SILENCE_S, Gone, Link
+from inspector.tui.messages import PartWanted, PictureCame, StationGone, StatusCame
 from inspector.tui.screens.absent import Absence, AbsentScreen
 from inspector.tui.screens.alarms import AlarmsScreen
 from inspector.tui.screens.base import Moment, StationScreen
 from inspector.tui.screens.keys import KeysScreen
+from inspector.tui.screens.rejects import RejectsScreen
 from inspector.tui.screens.run import RunScreen
 from inspector.tui.status import Picture, Status
 from inspector.tui.widgets.verdict import Headline
@@ -34,13 +35,14 @@ GREY = Theme(
 
 
 class Terminal(App[None], inherit_bindings=False):
-    """Run, Alarms and the page of keys; a page in front of all of them while the station is not there."""
+    """Run, Alarms, Rejects and the page of keys; a page in front of all of them while the station is not there."""
 
     ENABLE_COMMAND_PALETTE = False
     TITLE = "Inspector"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("1,escape", "run", "Run", id="go.run"),
         Binding("2", "alarms", "Alarms", id="go.alarms"),
+        Binding("3,r", "rejects", "Rejects", id="go.rejects"),
         Binding("question_mark", "keys", "Keys", id="go.keys"),
         Binding("a", "acknowledge", "Acknowledge", id="alarm.acknowledge"),
         Binding("q", "leave", "Leave", id="app.leave"),
@@ -137,19 +139,40 @@ class Terminal(App[None], inherit_bindings=False):
 
     def action_alarms(self) -> None:
         """The list of alarms."""
-        self._go(AlarmsScreen)
+        if self._leads(AlarmsScreen):
+            self.push_screen(AlarmsScreen(self._moment()))
 
     def action_keys(self) -> None:
         """The page of keys."""
-        self._go(KeysScreen)
+        if self._leads(KeysScreen):
+            self.push_screen(KeysScreen(self._moment()))
 
-    def _go(self, kind: type[AlarmsScreen] | type[KeysScreen]) -> None:
+    def action_rejects(self) -> None:
+        """The latest rejects, one at a time."""
+        if self._leads(RejectsScreen):
+            self.push_screen(RejectsScreen(self._moment(), pictures=not self.plain))
+
+    def _leads(self, kind: type[StationScreen]) -> bool:
+        """True when a key may lead to this screen; then the way is free, with Run in front."""
         if self._absent is not None or isinstance(self.screen, kind):
-            return
+            return False
         self.action_run()
-        self.push_screen(kind(self._moment()))
+        return True
 
-    async def action_acknowledge(self) -> None:
+    def on_part_wanted(self, message: PartWanted) -> None:
+        """Fetch a part for the screen that asks."""
+        self.run_worker(self._bring_part(message.seq), group="part", exclusive=True)
+
+    async def _bring_part(self, seq: int) -> None:
+        try:
+            judged, trouble = await self.link.part(seq), ""
+        except Gone as gone:
+            judged, trouble = None, f"no verdict: {gone}"
+        picture = self.pictures.get(seq) or (await self.link.picture(seq) if judged else None)
+        if self.is_running and isinstance(self.screen, RejectsScreen):
+            self.screen.show_part(seq, judged, picture, trouble)
+
+    def action_acknowledge(self) -> None:
         """Acknowledge; the station's next message shows the new state, we never pretend it."""
         screen = self.screen
         if not isinstance(screen, StationScreen):
@@ -158,7 +181,7 @@ class Terminal(App[None], inherit_bindings=False):
         if alarm is None:
             self._say("Nothing to acknowledge here")
             return
-        self.run_worker(self._acknowledge(alarm.id, alarm.text), group="acknowledge", exclusive=True)
+        self.run_worker(self._acknowledge(alarm.id, alarm.text), group="acknowledge")
 
     async def _acknowledge(self, alarm_id: str, text: str) -> None:
         why_not = await self.link.acknowledge(alarm_id)

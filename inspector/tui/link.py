@@ -21,7 +21,7 @@ from textual.message import Message
 
 from inspector.parts import Outcome
 from inspector.tui.messages import PictureCame, StationGone, StatusCame
-from inspector.tui.status import Picture, Status, status_from_json
+from inspector.tui.status import Judged, Picture, Status, judged_from_json, status_from_json
 
 SILENCE_S = 3.0
 FIRST_RETRY_S = 0.25
@@ -30,7 +30,7 @@ PICTURES = 16  # previews kept and tried for: the last part's and those of the l
 REJECTS = 8
 PICTURE_TRIES = 20
 PICTURE_BYTES = 4 * 1024 * 1024
-EVENT_CHARS = 8 * 1024 * 1024
+EVENT_BYTES = 8 * 1024 * 1024
 
 
 class Gone(Exception):
@@ -86,6 +86,29 @@ class Link:
             return "this alarm is no longer there"
         return "" if answer.is_success else f"the station refused ({answer.status_code})"
 
+    async def part(self, seq: int) -> Judged:
+        """One part's stored verdict. Raises :class:`Gone` with the reason when there is none to be had."""
+        if self._client is None:
+            raise Gone("the station is not there")
+        try:
+            answer = await self._client.get(f"/v1/parts/{seq}")
+            if not answer.is_success:
+                raise Gone(_reason(answer.content))
+            return judged_from_json(answer.content)
+        except httpx.HTTPError as error:
+            raise Gone(f"the station did not answer ({type(error).__name__})") from error
+        except ValueError as error:
+            raise Gone(f"this terminal cannot read it: {error}") from error
+
+    async def picture(self, seq: int) -> Picture | None:
+        """One part's preview, None when there is none."""
+        if self._client is None or not self._want_pictures:
+            return None
+        try:
+            return _picture(seq, await self._client.get(f"/v1/pictures/{seq}"))
+        except httpx.HTTPError:
+            return None  # the event stream says what is wrong with the station
+
     def _find(self) -> Path:
         for path in self._paths:
             try:
@@ -107,7 +130,7 @@ class Link:
         ) as client:
             self._client = client
             self._have.clear()
-            pictures = asyncio.create_task(self._fetch_pictures(client))
+            pictures = asyncio.create_task(self._fetch_pictures())
             try:
                 async with client.stream("GET", "/v1/events") as response:
                     if response.status_code != httpx.codes.OK:
@@ -136,7 +159,7 @@ class Link:
         self._wanted = tuple(dict.fromkeys(wanted))
         self._news.set()
 
-    async def _fetch_pictures(self, client: httpx.AsyncClient) -> None:
+    async def _fetch_pictures(self) -> None:
         """One preview at a time, the newest part's first; a missing one is tried again with each status."""
         while True:
             await self._news.wait()
@@ -148,11 +171,7 @@ class Link:
                 self._have.move_to_end(seq)
                 while len(self._have) > 2 * PICTURES:
                     self._have.popitem(last=False)
-                try:
-                    answer = await client.get(f"/v1/pictures/{seq}")
-                except httpx.HTTPError:
-                    break  # the event stream says what is wrong with the station
-                picture = _picture(seq, answer) if answer.is_success else None
+                picture = await self.picture(seq)
                 if picture is not None:
                     self._have[seq] = PICTURE_TRIES
                     self._post(PictureCame(picture))
@@ -162,25 +181,34 @@ class Link:
         return next(open_, None)
 
 
-async def _events(response: httpx.Response) -> AsyncIterator[str]:
+async def _lines(response: httpx.Response) -> AsyncIterator[bytes]:
+    """Lines as server-sent events have them; httpx would also cut at separators inside a JSON string."""
+    rest = b""
+    async for chunk in response.aiter_bytes():
+        *lines, rest = (rest + chunk).split(b"\n")
+        if len(rest) > EVENT_BYTES:
+            raise ValueError("a line longer than 8 MB")
+        for line in lines:
+            yield line.removesuffix(b"\r")
+
+
+async def _events(response: httpx.Response) -> AsyncIterator[bytes]:
     """The data of each ``status`` event. Comments keep a connection open but are no news."""
-    event, data, heard = "message", "", time.monotonic()
-    async for line in response.aiter_lines():
+    event, data, heard = b"message", b"", time.monotonic()
+    async for line in _lines(response):
         if time.monotonic() - heard > SILENCE_S:
             raise Gone(f"No news for {SILENCE_S:.0f} s: the station is busy with something else.")
-        name, _, value = line.partition(":")
-        value = value.removeprefix(" ")
-        if name == "event":
+        name, _, value = line.partition(b":")
+        value = value.removeprefix(b" ")
+        if name == b"event":
             event = value
-        elif name == "data":
-            data = f"{data}\n{value}" if data else value
-            if len(data) > EVENT_CHARS:
-                raise ValueError("a message longer than 8 MB")
+        elif name == b"data":
+            data = value
         elif not line:
-            if event == "status" and data:
+            if event == b"status" and data:
                 heard = time.monotonic()
                 yield data
-            event, data = "message", ""
+            event, data = b"message", b""
 
 
 def _reason(body: bytes) -> str:
@@ -194,9 +222,7 @@ def _reason(body: bytes) -> str:
 
 def _picture(seq: int, answer: httpx.Response) -> Picture | None:
     """The preview as grey or RGB pixels; None when the answer holds none."""
-    if len(answer.content) > PICTURE_BYTES:
-        return None
-    if not answer.content:
+    if not answer.is_success or not 0 < len(answer.content) <= PICTURE_BYTES:
         return None
     try:
         image = cv2.imdecode(np.frombuffer(answer.content, np.uint8), cv2.IMREAD_UNCHANGED)

@@ -1,4 +1,4 @@
-"""What the link tells the app. A newer message replaces one that is still waiting: a flood is one repaint."""
+"""What the link tells the app, and a screen asks of it. A newer status replaces one that is still waiting."""
 
 from __future__ import annotations
 
@@ -38,3 +38,11 @@ class StationGone(Message):
     def can_replace(self, message: Message) -> bool:
         """Only the newest reason counts."""
         return isinstance(message, StationGone)
+
+
+class PartWanted(Message):
+    """A screen asks for one part's stored verdict and picture."""
+
+    def __init__(self, seq: int) -> None:
+        super().__init__()
+        self.seq = seq

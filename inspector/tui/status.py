@@ -183,6 +183,13 @@ class Picture:
 
 
 _status: TypeAdapter[Status] = TypeAdapter(Status)
+_judged: TypeAdapter[Judged] = TypeAdapter(Judged)
+
+
+def _line(error: ValidationError) -> str:
+    first = error.errors(include_url=False)[0]
+    where = ".".join(str(step) for step in first["loc"]) or "message"
+    return f"{where}: {first['msg']}, found {str(first['input'])[:40]!r}"
 
 
 def status_from_json(data: str | bytes) -> Status:
@@ -190,9 +197,15 @@ def status_from_json(data: str | bytes) -> Status:
     try:
         status = _status.validate_json(data)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(str(step) for step in first["loc"]) or "message"
-        raise ValueError(f"{where}: {first['msg']}, found {str(first['input'])[:40]!r}") from error
+        raise ValueError(_line(error)) from error
     if status.schema.split(".")[0] != SCHEMA_MAJOR:
         raise ValueError(f"schema: this terminal reads {SCHEMA_MAJOR}.x, found {status.schema!r}")
     return status
+
+
+def judged_from_json(data: str | bytes) -> Judged:
+    """Read one part's verdict. Raises ValueError as :func:`status_from_json` does."""
+    try:
+        return _judged.validate_json(data)
+    except ValidationError as error:
+        raise ValueError(_line(error)) from error

@@ -24,6 +24,7 @@ class Feed:
         self.path = path
         self.status = status
         self.pictures: dict[int, bytes] = {}
+        self.parts: dict[int, dict[str, Any] | str] = {}
         self.scales: dict[int, str] = {}
         self.asked: list[int] = []
         self.acknowledged: list[str] = []
@@ -41,6 +42,7 @@ class Feed:
         routes = [
             Route("/v1/events", self._events),
             Route("/v1/pictures/{seq:int}", self._picture),
+            Route("/v1/parts/{seq:int}", self._part),
             Route("/v1/alarms/{alarm:str}/ack", self._ack, methods=["POST"]),
         ]
         config = uvicorn.Config(
@@ -87,7 +89,7 @@ class Feed:
             elif said != self._version or time.monotonic() - when >= 1.0:
                 said, when = self._version, time.monotonic()
                 self.sent += 1
-                data = self.status if isinstance(self.status, str) else json.dumps(self.status)
+                data = self.status if isinstance(self.status, str) else json.dumps(self.status, ensure_ascii=False)
                 yield f"event: status\ndata: {data}\n\n"
             await asyncio.sleep(0.01)
 
@@ -98,6 +100,12 @@ class Feed:
             return Response(status_code=404)
         headers = {"X-Preview-Scale": self.scales.get(seq, "0.25")}
         return Response(self.pictures[seq], media_type="image/png", headers=headers)
+
+    async def _part(self, request: Request) -> Response:
+        part = self.parts.get(request.path_params["seq"])
+        if part is None:
+            return JSONResponse({"error": "no such verdict"}, status_code=404)
+        return Response(part) if isinstance(part, str) else JSONResponse(part)
 
     async def _ack(self, request: Request) -> Response:
         alarm = request.path_params["alarm"]

@@ -160,7 +160,13 @@ def odd(kind: str) -> dict[str, Any]:
         outcome = ["MISSING" if v is None else "FAIL" for v in values]
         strange = tuple(width("w" * 40, v, 6.0, 0.05, o, text=long) for v, o in zip(values, outcome, strict=True))
         return status(
-            Verdict(part(SEQ, "Ä" * 32), Outcome.FAIL, 9999, "尺寸 ✗ \x1b[31mred\x07\n\ttab 🙂 ≥ ø", checks=strange)
+            Verdict(
+                part(SEQ, "Ä" * 32),
+                Outcome.FAIL,
+                9999,
+                "尺寸 ✗ \u2028\x85\x1b[31mred\x07\n\ttab 🙂 ≥ ø",
+                checks=strange,
+            )
         )
     if kind == "many alarms":
         alarms = [{**ALARMS[n % 3], "id": f"a{n}", "text": f"{n} {long}", "why": long * 9, "action": long * 9}

@@ -16,7 +16,7 @@ async def test_a_acknowledges_the_most_urgent_alarm_on_run(feed: Feed) -> None:
         await until(pilot, lambda: " 2▲ UNACK" not in text(pilot.app), "waited for the acknowledgement")
         assert feed.acknowledged == ["same_reject"]
         await until(pilot, lambda: "Acknowledged: Same reject" in text(pilot.app), "waited for the note")
-        await until(pilot, lambda: " 1 Run   2 Alarms" in text(pilot.app), "the note makes room again")
+        await until(pilot, lambda: " 1 Run  2 Alarms" in text(pilot.app), "the note makes room again")
 
 
 async def test_a_acknowledges_the_chosen_alarm_on_alarms(feed: Feed) -> None:

@@ -41,14 +41,19 @@ class Console:
             command, stdin=slave, stdout=slave, stderr=slave, env=env, start_new_session=True
         )
         os.close(slave)
-        self.seen = ""
+        self.raw = b""
+
+    @property
+    def seen(self) -> str:
+        """What came so far; a glyph may be cut at its end."""
+        return self.raw.decode("utf-8", "ignore")
 
     def read_until(self, words: str) -> str:
         deadline = time.monotonic() + 20
         while words not in re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", self.seen):
             assert time.monotonic() < deadline, f"waited for {words!r}: {self.seen[-2000:]!r}"
             if select.select([self.master], [], [], 0.1)[0]:
-                self.seen += os.read(self.master, 65536).decode("utf-8", "replace")
+                self.raw += os.read(self.master, 65536)
         return self.seen
 
     def leave(self) -> int:
@@ -61,7 +66,7 @@ class Console:
         while self.process.poll() is None and time.monotonic() < deadline:
             if select.select([self.master], [], [], 0.05)[0]:
                 try:
-                    self.seen += os.read(self.master, 65536).decode("utf-8", "replace")
+                    self.raw += os.read(self.master, 65536)
                 except OSError:  # the other side has closed the terminal
                     break
         try:

@@ -19,7 +19,7 @@ class AlarmsScreen(StationScreen):
     DEFAULT_CSS = """
     AlarmsScreen AlarmDetail { height: 6; }
     """
-    KEYS: ClassVar[str] = "1 Run   ↑ ↓ choose   a acknowledge   ? keys"
+    KEYS: ClassVar[str] = "1 Run  3 Rejects  ↑ ↓ choose  a acknowledge  ? keys"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("up", "choose(-1)", "alarm above", id="alarms.up"),
         Binding("down", "choose(1)", "alarm below", id="alarms.down"),

@@ -13,6 +13,8 @@ from inspector.tui.widgets.lines import Lines
 ROWS = (
     ("1", "Run: is the line fine, and if not, what is it?"),
     ("2", "Alarms: what is wrong, since when, why it matters, what to do"),
+    ("3 or r", "Rejects: the latest ones, one at a time, held while the line goes on"),
+    ("← →", "on Rejects: newer, older"),
     ("↑ ↓", "on Alarms: choose an alarm"),
     ("a", "acknowledge: on Alarms the chosen alarm, else the most urgent one"),
     ("Esc", "back to Run"),
@@ -44,7 +46,7 @@ class Page(Lines[str]):
 class KeysScreen(StationScreen):
     """Help."""
 
-    KEYS: ClassVar[str] = "Esc back   1 Run   2 Alarms"
+    KEYS: ClassVar[str] = "Esc back   1 Run   2 Alarms   3 Rejects"
 
     def body(self) -> ComposeResult:
         """One page."""

@@ -107,4 +107,4 @@ class Keys(Lines[tuple[str, str]]):
         keys, note = value
         if note:
             return [[(" ", TEXT), (f" {clip(note, width - 4)} ", LOUD)]]
-        return [spread([(f" {keys}", DIM)], [("q leaves, the station runs on ", DIM)], width)]
+        return [spread([(f" {keys}", DIM)], [("q leaves, line runs on ", DIM)], width)]
