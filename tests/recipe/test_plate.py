@@ -23,6 +23,8 @@ CODES: dict[DefectKind, set[int]] = {
     "slot_narrow": {1120},
     "broken_edge": {1410, 1411, 1412, 1413},
     "wrong_code": {1310},
+    "scratch": {1210},
+    "stain": {1211},
 }
 
 
