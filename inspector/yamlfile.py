@@ -92,7 +92,12 @@ class YamlFile:
 
     def error(self, error: ValidationError, prefix: Sequence[str | int] = ()) -> FileError:
         """The findings of pydantic in our words."""
-        return FileError([self._describe(e, prefix) for e in error.errors()])
+        by_key: dict[tuple[str, str], list[str]] = {}
+        for one in error.errors():
+            head, sep, wish = self._describe(one, prefix).partition(", allowed: ")
+            by_key.setdefault((head, sep), []).append(wish)
+        # a value that fits none of several types is one problem
+        return FileError([head + sep + " or ".join(dict.fromkeys(w)) for (head, sep), w in by_key.items()])
 
     def _in_file(self, where: Sequence[str | int]) -> list[str | int]:
         """``where`` without the names that pydantic adds for unions and validators and that are not in the file."""

@@ -42,6 +42,9 @@ Take = Callable[[NDArray[Any]], None]
 class Camera(Protocol):
     """A triggered camera. Every method may raise DeviceError, after which only ``close`` is allowed."""
 
+    stranded_bytes: int
+    """Memory that lost devices hold until this process ends."""
+
     def open(self) -> dict[str, Any]:
         """Open, set and read back every feature, start streaming; returns model, serial, settings..."""
         ...

@@ -106,12 +106,9 @@ class _Nodes:
             if node.get_access_mode() not in _WRITABLE:
                 raise ValueError("it can't be written now (read only, or locked by another feature)")
             if isinstance(node, (genapi.IInteger, genapi.IFloat)):
-                if isinstance(value, (str, bool)):
-                    raise ValueError(f"allowed: a number {_range(node)}")
-                if not node.min <= value <= node.max:
-                    raise ValueError(f"allowed: {_range(node)}")
-                is_float = isinstance(node, genapi.IFloat)
-                value = float(value) if is_float else int(value) if float(value).is_integer() else value
+                value = _number(node, value)
+            if isinstance(node, genapi.IBoolean) and not isinstance(value, bool):
+                raise ValueError("allowed: true or false")
             try:
                 node.value = value
             except VENDOR_ERRORS as error:
@@ -147,6 +144,18 @@ def _execute(node: Any, value: Value) -> None:
         time.sleep(0.005)
 
 
+def _number(node: Any, value: Value) -> int | float:
+    if isinstance(value, (str, bool)):
+        raise ValueError(f"allowed: a number from {_range(node)}")
+    if not node.min <= value <= node.max:  # also refuses what is not a number
+        raise ValueError(f"allowed: {_range(node)}")
+    if isinstance(node, genapi.IFloat):
+        return float(value)
+    if not float(value).is_integer():
+        raise ValueError(f"allowed: a whole number from {_range(node)}")
+    return int(value)
+
+
 def _entries(node: Any) -> list[str]:
     """What an enumeration can be set to now; every camera knows entries that it does not have."""
     return [e.symbolic for e in node.entries if e.get_access_mode() in _READABLE]
@@ -154,7 +163,8 @@ def _entries(node: Any) -> list[str]:
 
 def _range(node: Any) -> str:
     """``16 to 1280 in steps of 4 us``."""
-    step = f" in steps of {node.inc:g}" if node.has_inc() and node.inc != 1 else ""
+    stepped = isinstance(node, genapi.IInteger) or node.has_inc()
+    step = f" in steps of {node.inc:g}" if stepped and node.inc != 1 else ""
     unit = f" {node.unit}" if node.unit else ""
     return f"{node.min:.15g} to {node.max:.15g}{step}{unit}"
 
@@ -294,6 +304,7 @@ class GenicamCamera:
         self._trigger_mode = trigger
         self._acquirer: Any = None
         self._incomplete = _Incomplete()
+        self.stranded_bytes = 0
         self._nodes: _Nodes | None = None
         self._exposure_us = self._gain_db = 0.0
         self._offset_px = (0, 0)
@@ -316,7 +327,7 @@ class GenicamCamera:
         nodes = self._nodes = _Nodes(acquirer.remote_device.node_map)
         if len(acquirer.data_streams) != 1:
             raise DeviceError(f"camera {self._serial} has {len(acquirer.data_streams)} streams; exactly 1 is supported")
-        model = str(self._needed("DeviceModelName"))
+        model = str(nodes.read("DeviceModelName")) if nodes.has("DeviceModelName") else "unknown"
         if self._wanted.model and model != self._wanted.model:
             raise SettingsError(f"DeviceModelName: wanted {self._wanted.model}, found {model}")
         features.apply(nodes, self._wanted.features)
@@ -460,11 +471,13 @@ class GenicamCamera:
         """See :class:`~inspector.acquire.camera.Camera`."""
         acquirer, self._acquirer, self._nodes = self._acquirer, None, None
         if acquirer is not None:
-            _force_close(self._library.harvester, acquirer)
+            self.stranded_bytes += _force_close(self._library.harvester, acquirer)
 
 
-def _force_close(harvester: Any, acquirer: Any) -> None:
+def _force_close(harvester: Any, acquirer: Any) -> int:
     """Close an acquirer whose device may be gone, so that the device can be opened again. Never raises.
+
+    Returns the bytes of picture buffers that the producer would not give back: genicam never frees them then.
 
     A lost device makes stop() and destroy() raise half-way, and both keep the object alive for ever through
     weakref.finalize on bound methods (250 kB an open); so it is taken apart by hand.
@@ -476,7 +489,14 @@ def _force_close(harvester: Any, acquirer: Any) -> None:
             acquirer.destroy()
         if not acquirer.is_valid():
             break
+    stranded = 0
     if acquirer.is_valid():
+        for buffer in acquirer._announced_buffers:
+            size = len(buffer.raw_buffer)
+            try:
+                streams[0].revoke_buffer(buffer)
+            except VENDOR_ERRORS:
+                stranded += size
         for stream in streams:
             with contextlib.suppress(*VENDOR_ERRORS):
                 stream.close()
@@ -490,6 +510,7 @@ def _force_close(harvester: Any, acquirer: Any) -> None:
         chunk_adapter._finalizer()
     with contextlib.suppress(ValueError):
         harvester.image_acquirers.remove(acquirer)
+    return stranded
 
 
 def _picture(data: NDArray[Any], dtype: Any, width: int, height: int, channels: int) -> NDArray[Any]:

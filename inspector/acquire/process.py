@@ -46,6 +46,7 @@ _log = logging.getLogger("camera")
 
 SLICE_S = 0.005  # one look at the camera, between looks at the station's messages
 IDLE_S = 0.05
+STRANDED_LIMIT = 100 * 1024 * 1024
 CHECK_S = 0.5
 SETTINGS_CHECK_S = 5.0
 BACK_OFF_S = (0.1, 0.2, 0.5, 1.0, 2.0)
@@ -161,7 +162,7 @@ class CameraLoop:
         except OSError as error:
             room = f"{self._config.slots} pictures ({self._config.slots * size / 1e6:.0f} MB) in {self._rings}"
             raise DeviceError(
-                f"camera {self._name}: no room for {room}: {error.strerror}; free some, or lower `slots` in station.yaml"
+                f"camera {self._name}: no room for {room}: {error.strerror}; free some, or lower `slots`"
             ) from error
         self._free = deque(range(self._config.slots))
 
@@ -173,6 +174,8 @@ class CameraLoop:
         self._drop_early()
         self._say(False, why)
         self._fail_all(Code.CAMERA_LOST, why)
+        if self._camera.stranded_bytes > STRANDED_LIMIT:
+            raise EOFError("starting anew is the only way to get the memory of lost pictures back")
 
     def _check(self) -> None:
         now = time.monotonic()
@@ -416,8 +419,8 @@ def main() -> None:
             camera.close()  # or a GigE camera stays taken until its heartbeat times out
     except (DeviceError, FileError) as error:
         _leave(channel, str(error))
-    except EOFError:
-        pass
+    except EOFError as end:
+        _log.info("%s", end)
     os._exit(0)  # not sys.exit: producers' threads and finalizers have nothing left to do, and may hang
 
 

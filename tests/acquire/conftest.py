@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,7 +19,7 @@ def built() -> None:
 def make_world(tmp_path: Path) -> Iterator[Callable[..., World]]:
     made: list[World] = []
 
-    def make(**options: int) -> World:
+    def make(**options: Any) -> World:
         made.append(World(tmp_path, **options))
         return made[-1]
 

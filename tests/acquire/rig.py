@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import struct
 import time
-from collections import deque
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -61,9 +60,9 @@ def part_picture(number: int) -> NDArray[np.uint8]:
 class World:
     """A folder with a control file, camera files and a station file."""
 
-    def __init__(self, folder: Path, *, devices: int = 2) -> None:
+    def __init__(self, folder: Path, *, devices: int = 2, sensor: tuple[int, int] = (ROWS, COLUMNS)) -> None:
         self.folder = folder
-        self.control = CameraControl.create(folder / "cameras.ctl", devices=devices, sensor=(ROWS, COLUMNS))
+        self.control = CameraControl.create(folder / "cameras.ctl", devices=devices, sensor=sensor)
         self.runtime = folder / "run"
         self.runtime.mkdir()
         (folder / "recipes").mkdir()
@@ -150,10 +149,8 @@ class Rig:
             last = self.said[-3:]
             assert time.monotonic() < end, f"did not happen in {limit_s} s; it said last: {last}; gone: {self.gone}"
             self._changed.clear()
-            try:
+            with suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(self._changed.wait(), 0.02)
-            except asyncio.TimeoutError:
-                pass
 
     @property
     def fresh(self) -> bool:

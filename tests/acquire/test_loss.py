@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -16,7 +17,7 @@ import pytest
 
 from inspector.codes import Code
 from inspector.wire import Captured
-from tests.acquire.rig import EVERY_LIMIT_S, WIRED, Rig, World, failed, part_picture, running, write_yaml
+from tests.acquire.rig import EVERY_LIMIT_S, SOFTWARE, WIRED, Rig, World, failed, part_picture, running, write_yaml
 from tools.virtual_camera.control import CTI, LOSS_STYLES
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -105,6 +106,22 @@ async def test_lost_at_any_moment_of_opening(world: World) -> None:
         assert rig.child.restarts == 0
 
 
+async def test_memory_that_lost_pictures_hold_is_bounded(make_world: Callable[..., World]) -> None:
+    """A producer that gives nothing back after a loss: the process starts anew before it has cost too much."""
+    world = make_world(sensor=(2048, 2448))
+    world.camera(features={**SOFTWARE, "Width": 2448, "Height": 2048, "PixelFormat": "RGB8"}, slots=2)
+    async with running(world) as rig:
+        for _ in range(2):
+            await rig.ready()
+            rig.control.disconnect(0, gone_ms=100, style="Strict")
+            await rig.until(lambda: not rig.fresh)
+        await rig.until(lambda: rig.gone)
+        assert rig.gone == ["it ended by itself (exit 0)"]
+        await rig.ready()
+        assert isinstance(await rig.capture(), Captured)
+        assert len(list(world.runtime.glob("ring-*"))) == 1
+
+
 async def test_unplugged_at_the_start(world: World) -> None:
     world.camera().control.disconnect(0)
     async with running(world, ready=False) as rig:
@@ -123,20 +140,14 @@ async def test_in_use_by_another_program(world: World) -> None:
         assert second.number(await second.capture(2)) == 2
 
 
-@pytest.mark.parametrize(
-    ("register", "value", "says"),
-    [
-        ("exposure_us", 500.0, "ExposureTime: wanted 1000, found 500.0"),
-        ("trigger_mode", 0, "TriggerMode[TriggerSelector=FrameStart]: wanted On, found Off"),
-    ],
-)
-async def test_settings_changed_by_someone_else_are_told_and_set_again(
-    register: str, value: float, says: str, world: World
-) -> None:
+async def test_settings_changed_by_someone_else_are_told_and_set_again(world: World) -> None:
     async with running(world.camera()) as rig:
-        world.set_register(register, value)
+        world.set_register("exposure_us", 500.0)
+        world.set_register("trigger_mode", 0)
         text = await rig.trouble()
-        assert "settings of camera top were changed by someone else" in text and says in text
+        assert "settings of camera top were changed by someone else" in text
+        assert "ExposureTime: wanted 1000, found 500.0" in text
+        assert "TriggerMode[TriggerSelector=FrameStart]: wanted On, found Off" in text
         await rig.ready()
         assert rig.number(await rig.capture(1)) == 1
 

@@ -1,0 +1,336 @@
+"""What is tried on GenicamCamera itself, each in a process of its own: ``python -m tests.acquire.scenarios NAME``."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import os
+import signal
+import sys
+import tempfile
+import time
+import warnings
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import psutil
+from numpy.typing import NDArray
+
+FILTERS = list(warnings.filters)
+SIGINT = signal.getsignal(signal.SIGINT)
+HANDLERS = list(logging.root.handlers)
+
+from inspector.acquire.camera import DeviceError, Exposure, IncompleteFrame, SettingsError  # noqa: E402
+from inspector.acquire.genicam import GenicamCamera, Library, producers  # noqa: E402
+from inspector.config import CameraFile  # noqa: E402
+from inspector.parts import FrameRef  # noqa: E402
+from inspector.pixels import decode  # noqa: E402
+from inspector.ring import Ring  # noqa: E402
+from tests.acquire.rig import COLUMNS, ROWS, SOFTWARE, WIRED  # noqa: E402
+from tools.virtual_camera.control import CTI, CameraControl  # noqa: E402
+
+MB = 1024 * 1024
+
+
+def control() -> CameraControl:
+    return CameraControl.open(Path(os.environ["VIRTUAL_CAMERA_CONTROL"]))
+
+
+def camera(library: Library, trigger: str = "software", model: str | None = None, **features: Any) -> GenicamCamera:
+    wanted = {**(SOFTWARE if trigger == "software" else WIRED), **features}
+    return GenicamCamera(library, "VC0001", CameraFile(model=model, features=wanted), trigger)
+
+
+def refusal(opened: GenicamCamera) -> str:
+    try:
+        opened.open()
+    except SettingsError as error:
+        return str(error)
+    raise AssertionError("it was opened")
+
+
+def shot(opened: GenicamCamera, limit_s: float = 3.0) -> tuple[Exposure, NDArray[Any]]:
+    taken: list[NDArray[Any]] = []
+    opened.trigger()
+    exposure = opened.fetch(limit_s, lambda image: taken.append(image.copy()))
+    assert exposure is not None
+    return exposure, taken[0]
+
+
+def settings() -> None:
+    """Each difference is an error that names feature, wanted and found or allowed."""
+    library = Library([CTI])
+    for features, says in (
+        ({"ExposureTyme": 1000}, ["ExposureTyme: wanted 1000, this camera has no such feature"]),
+        ({"PixelFormat": "Mono9"}, ["PixelFormat: wanted Mono9, allowed: Mono8, Mono12, BayerRG8, RGB8"]),
+        ({"PixelFormat": 8}, ["PixelFormat: wanted 8, allowed: Mono8, Mono12, BayerRG8, RGB8"]),
+        ({"DeviceTemperature": 20}, ["DeviceTemperature: wanted 20, it can't be written now (read only"]),
+        ({"Gain": 99}, ["Gain: wanted 99, allowed: 0 to 30 dB"]),
+        ({"Gain": float("nan")}, ["Gain: wanted nan, allowed: 0 to 30 dB"]),
+        ({"Width": 1278}, ["Width: wanted 1278, the camera refused: ", "; allowed: 16 to 1280 in steps of 4 px"]),
+        ({"Width": 640.5}, ["Width: wanted 640.5, allowed: a whole number from 16 to 1280 in steps of 4 px"]),
+        ({"Width": "wide"}, ["Width: wanted wide, allowed: a number from 16 to 1280"]),
+        ({"Height": True}, ["Height: wanted True, allowed: a number from"]),
+        ({"ChunkModeActive": "yes"}, ["ChunkModeActive: wanted yes, allowed: true or false"]),
+        ({"DeviceUserID": 12}, ["DeviceUserID: wanted 12, not a value DeviceUserID can take"]),
+        ({"ChunkEnable[ChunkSelector=Nothing]": True}, ["ChunkEnable[ChunkSelector=Nothing]: wanted True, allowed: "]),
+        ({"UserSetLoad": False}, ["UserSetLoad: wanted False, a command; allowed: true"]),
+        ({"Gain": -1, "Nonsense": 1}, ["Gain: wanted -1", "; Nonsense: wanted 1, this camera has"]),
+        # accepted, and then another command of the file sets it back
+        ({"ExposureTime": 700, "UserSetLoad": True}, ["ExposureTime: wanted 700, found "]),
+        ({"TriggerSource": "Line1"}, ["TriggerSource Line1: `trigger: software` in station.yaml wants", "Software"]),
+        ({"TriggerMode[TriggerSelector=FrameStart]": "Off"}, ["TriggerMode Off, TriggerSource Software"]),
+    ):
+        text = refusal(camera(library, **features))
+        assert all(part in text for part in says), (features, text)
+    text = refusal(camera(library, "wired", TriggerSource="Software"))
+    assert "`trigger: wired` in station.yaml wants TriggerMode On and TriggerSource a Line" in text
+    text = refusal(camera(library, model="acA1300"))
+    assert text == "DeviceModelName: wanted acA1300, found VirtualCamera"
+    # after all that it can still be opened, and holds what was wanted
+    opened = camera(library, model="VirtualCamera", Gain=6, ExposureTime=1234.4, DeviceUserID="left")
+    info = opened.open()
+    assert (info["gain_db"], info["width"], info["height"]) == (6.0, COLUMNS, ROWS)
+    assert abs(info["exposure_us"] - 1234.4) < 1 and opened.differing() == []
+    opened.close()
+
+
+def reopening() -> None:
+    """A lost device is really let go: it can be opened again, and nothing piles up.
+
+    In every fourth cycle the producer gives no buffer back; genicam keeps these for ever, so they are counted.
+    """
+    link, library = control(), Library([CTI])
+    opened = camera(library)
+    process = psutil.Process()
+    styles = ("Silent", "Error", "Silent", "Strict")
+    before = stranded_before = 0
+    for cycle in range(120):
+        opened.open()
+        shot(opened)
+        link.disconnect(0, gone_ms=0, style=styles[cycle % 4])
+        try:
+            opened.check()
+        except DeviceError as error:
+            assert "VC0001" in str(error)
+        else:
+            raise AssertionError("the loss was not noticed")
+        opened.close()
+        link.reconnect(0)
+        if cycle == 19:
+            gc.collect()
+            stranded_before = opened.stranded_bytes
+            before = process.memory_info().rss
+    gc.collect()
+    stranded = opened.stranded_bytes - stranded_before
+    assert 25 * 5 * ROWS * COLUMNS <= stranded < 26 * 5 * (ROWS * COLUMNS + 1000)
+    grown = process.memory_info().rss - before - stranded
+    assert grown < 5 * MB, f"{grown / MB:.1f} MB in 100 cycles"
+    assert library.harvester.image_acquirers == []
+    opened.open()
+    shot(opened)
+    opened.close()
+    print(f"{grown / MB:.2f} MB in 100 cycles")
+
+
+def failed_opening() -> None:
+    """What harvesters leaves open when its constructor fails is closed again."""
+    library = Library([CTI])
+    opened = camera(library)
+    home = os.environ.get("TMPDIR")
+    tempfile.tempdir = "/nowhere"  # it writes the camera's description to a file
+    try:
+        opened.open()
+    except DeviceError as error:
+        assert "camera VC0001 can't be opened" in str(error) and "No such file" in str(error), error
+    else:
+        raise AssertionError("it was opened")
+    finally:
+        tempfile.tempdir = home
+    opened.open()
+    shot(opened)
+    opened.close()
+
+
+def faults() -> None:
+    """Nothing of the vendor's comes out of any call: a picture, None, IncompleteFrame or DeviceError."""
+    link, library = control(), Library([CTI])
+    for style in ("Silent", "Error", "Strict"):
+        opened = camera(library)
+        opened.open()
+        assert opened.fetch(0.0, lambda image: None) is None
+        began = time.monotonic()
+        assert opened.fetch(0.05, lambda image: None) is None
+        assert time.monotonic() - began >= 0.05
+        link.arm(0, "Incomplete", filled_percent=30)
+        opened.trigger()
+        try:
+            opened.fetch(1.0, lambda image: None)
+        except IncompleteFrame:
+            pass
+        else:
+            raise AssertionError("an incomplete picture was taken for a whole one")
+        assert shot(opened)[0].frame_id == 1
+        link.disconnect(0, style=style)
+        for call in (opened.trigger, opened.check, opened.restart, opened.differing):
+            try:
+                result = call()
+            except DeviceError as error:
+                assert "VC0001" in str(error) and "Traceback" not in str(error)
+            else:
+                assert call == opened.differing and result, call
+        try:
+            assert opened.fetch(0.01, lambda image: None) is None and style == "Silent"
+        except DeviceError:
+            assert style != "Silent"
+        opened.close()
+        for call in (opened.trigger, opened.check, opened.restart):
+            try:
+                call()
+            except DeviceError as error:
+                assert str(error) == "camera VC0001 is not open"
+            else:
+                raise AssertionError(f"{call} on a closed camera")
+        assert opened.differing() == []
+        opened.close()
+        link.reconnect(0)
+
+
+def formats() -> None:
+    """A picture of every format, through the ring to what tools see."""
+    link, library = control(), Library([CTI])
+    y, x = np.mgrid[0:ROWS, 0:COLUMNS]
+    colour = np.dstack([x % 200 + 20, (x + y) % 180 + 30, np.full_like(x, 0) + y]).astype(np.uint8)
+    # colours change slowly, so that a Bayer picture can be compared with what it was made of
+    smooth = np.dstack([cv2.GaussianBlur(colour[..., c], (0, 0), 8) for c in range(3)])
+    grey = np.ascontiguousarray(colour[..., 0])
+    for width in (COLUMNS, 1004):
+        for name, shown, depth in (
+            ("Mono8", grey, 1),
+            ("Mono12", grey, 16),
+            ("BayerRG8", smooth, 1),
+            ("RGB8", colour, 1),
+        ):
+            link.show(0, shown)
+            opened = camera(library, PixelFormat=name, Width=width, OffsetX=0)
+            opened.open()
+            with tempfile.TemporaryDirectory() as folder:
+                ring = Ring.create(Path(folder) / "ring", 2, ROWS * width * 3)
+                generations: list[int] = []
+                opened.trigger()
+                exposure = opened.fetch(3.0, lambda i, r=ring, g=generations: g.append(r.write(1, i)))
+                assert exposure is not None and exposure.pixel_format == name
+                ref = FrameRef(
+                    "top",
+                    0,
+                    str(ring.path),
+                    1,
+                    generations[0],
+                    exposure.width,
+                    exposure.height,
+                    name,
+                    1.0,
+                    0.0,
+                    0,
+                    0,
+                    0,
+                )
+                image = decode(Ring(ring.path, writable=False).read(ref), name).copy()
+                ring.close()
+            opened.close()
+            wanted = shown[:, :width].astype(np.int32) * depth
+            assert image.shape == wanted.shape, (name, image.shape)
+            assert image.dtype == (np.uint16 if depth > 1 else np.uint8)
+            difference = np.abs(image.astype(np.int32) - wanted)[4:-4, 4:-4]
+            limit = 12 if name == "BayerRG8" else 0  # interpolated; a wrong pattern would swap red and blue
+            assert difference.max() <= limit, (name, width, int(difference.max()))
+
+
+def chunks() -> None:
+    """Only what a camera file switches on can be read with each picture; the rest comes from the settings."""
+    library = Library([CTI])
+    off = {f"ChunkEnable[ChunkSelector={n}]": False for n in ("FrameID", "Timestamp", "ExposureTime", "Gain")}
+    for features in ({"ChunkModeActive": False}, off, {**off, "ChunkEnable[ChunkSelector=ExposureTime]": True}):
+        kept = {k: v for k, v in SOFTWARE.items() if "Chunk" not in k}
+        wanted = CameraFile(features={**kept, "ChunkModeActive": True, **features, "ExposureTime": 2000})
+        opened = GenicamCamera(library, "VC0001", wanted, "software")
+        opened.open()
+        for number in range(3):
+            exposure, _ = shot(opened)
+            assert (exposure.frame_id, exposure.exposure_us, exposure.gain_db) == (number, 2000.0, 0.0)
+            assert exposure.device_timestamp_ns > 0
+        opened.close()
+
+
+def plugged_in_later() -> None:
+    """A camera that the producer did not list at the start is found when it is there."""
+    library = Library([CTI])
+    library.harvester.device_info_list.clear()  # as when it had no power yet
+    opened = camera(library)
+    opened.open()
+    other = GenicamCamera(library, "VC0002", CameraFile(features=SOFTWARE), "software")
+    other.open()
+    library.refresh()  # and looking again disturbs nobody
+    assert [d["access"] for d in library.devices()] == ["open here", "open here"]
+    shot(opened)
+    shot(other)
+    opened.close()
+    other.close()
+    assert [d["access"] for d in library.devices()] == ["free", "free"]
+    library.close()
+
+
+def side_effects() -> None:
+    """Loading harvesters changes nothing of ours: warnings, SIGINT, what is logged where."""
+    catch_all = [f for f in warnings.filters if f[1:3] == (None, Warning)]
+    assert catch_all == [f for f in FILTERS if f[1:3] == (None, Warning)]
+    assert list(logging.root.handlers) == HANDLERS
+    theirs = logging.getLogger("harvesters.core")
+    assert theirs.handlers == [] and theirs.propagate and not theirs.isEnabledFor(logging.ERROR)
+    opened = camera(Library([CTI]))
+    opened.open()
+    assert signal.getsignal(signal.SIGINT) is SIGINT
+    opened.close()
+
+
+def viky() -> None:
+    """Another maker's producer, beside ours: listed, and refused in a clear sentence (it has no trigger)."""
+    import genicam
+
+    library = Library([CTI, Path(genicam.__file__).parent / "viky.cti"])
+    found = {(d["model"], d["serial"]) for d in library.devices()}
+    assert {("VirtualCamera", "VC0001"), ("Viky", "0"), ("Viky", "1"), ("Viky", "2")} <= found
+    with_width = CameraFile(features={"Width": 640})
+    text = refusal(GenicamCamera(library, "0", with_width, "software"))
+    assert text == "camera 0: TriggerMode: this camera has no such feature", text
+    text = refusal(GenicamCamera(library, "1", CameraFile(features=SOFTWARE), "software"))
+    assert "TriggerSource: wanted Software, this camera has no such feature" in text
+    # it streams all the same, unasked
+    acquirer = library.acquirer("2")
+    acquirer.start()
+    picture = acquirer.try_fetch(timeout=3.0)
+    assert picture is not None and picture.payload.components[0].width > 0
+    picture.queue()
+    acquirer.stop()
+    acquirer.destroy()
+
+
+def no_producers() -> None:
+    """Each way of having none is a sentence."""
+    os.environ["GENICAM_GENTL64_PATH"] = ""
+    for wanted, says in ((None, "no GenTL producer: install"), (Path("/nowhere/x.cti"), "there is no GenTL producer")):
+        try:
+            producers(wanted)
+        except DeviceError as error:
+            assert says in str(error)
+        else:
+            raise AssertionError
+    os.environ["GENICAM_GENTL64_PATH"] = f"/nowhere:{CTI.parent}"
+    assert producers(None) == [CTI]
+
+
+if __name__ == "__main__":
+    globals()[sys.argv[1]]()
+    sys.stdout.flush()

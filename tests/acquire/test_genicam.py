@@ -1,0 +1,42 @@
+"""GenicamCamera over the unmodified harvesters and genicam, one process a scenario."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.acquire.rig import World
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "settings",
+        "reopening",
+        "failed_opening",
+        "faults",
+        "formats",
+        "chunks",
+        "plugged_in_later",
+        "side_effects",
+        "viky",
+        "no_producers",
+    ],
+)
+def test_scenario(name: str, world: World) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.acquire.scenarios", name],
+        cwd=ROOT,
+        env={**os.environ, **world.environment},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, f"exit {done.returncode}\n{done.stdout}\n{done.stderr[-4000:]}"
+    assert "Traceback" not in done.stderr, done.stderr  # harvesters prints traces for what is told in one sentence
