@@ -1,7 +1,7 @@
 """Which cameras a GenTL producer shows, asked in a process of its own: vendor code may crash or hang.
 
 By hand: ``python -m inspector.acquire.probe [PRODUCER.cti ...]`` (without one: all on GENICAM_GENTL64_PATH).
-It prints one JSON object: ``{"producers": [path], "devices": [{serial, model, vendor, access}], "error": text or null}``.
+It prints one JSON object: ``{"producers": [path], "devices": [{serial, model, vendor, access}], "error": text}``.
 """
 
 from __future__ import annotations
