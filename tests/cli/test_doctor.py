@@ -1,0 +1,379 @@
+"""The doctor: on a fake computer (a folder), with real producers, real sockets and real recipes."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from inspector.__main__ import build
+from inspector.acquire.probe import probe
+from inspector.cli import doctor
+from inspector.cli.diagnosis import Finding, cameras, files, gpu, machine
+from inspector.config import StationConfig, load_station
+
+ROOT = Path(__file__).resolve().parents[2]
+VIRTUAL = ROOT / "tools/virtual_camera/build/virtual_camera.cti"
+
+STATION = """\
+line: line1
+station: top
+name: Top view
+plc: {{port: {port}}}
+cameras:
+  top: {{serial: "{serial}", features: camera.yaml{producer}}}
+recipes: recipes
+recipe: 1
+backend: {backend}
+archive: {{budget_mb: {budget_mb}, min_free_mb: {min_free_mb}}}
+state_dir: state
+runtime_dir: run
+"""
+
+
+def by_name(findings: list[Finding]) -> dict[str, Finding]:
+    return {finding.what: finding for finding in findings}
+
+
+def put(path: Path, text: str = "") -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return path
+
+
+@pytest.fixture
+def listener() -> Iterator[socket.socket]:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server
+
+
+Make = Callable[..., Path]
+
+
+@pytest.fixture
+def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Make:
+    """Writes a station file with its camera file and recipe folder."""
+    for name in ("STATE_DIRECTORY", "RUNTIME_DIRECTORY", cameras.PATH):
+        monkeypatch.delenv(name, raising=False)
+
+    def make(
+        port: int = 1, serial: str = "VC0001", producer: Path | None = VIRTUAL, backend: str = "auto",
+        budget_mb: int = 1, min_free_mb: int = 1, recipe: str | None = None,
+    ) -> Path:  # fmt: skip
+        put(tmp_path / "camera.yaml", "features: {TriggerSource: Software}\n")
+        (tmp_path / "recipes").mkdir(exist_ok=True)
+        if recipe is not None:
+            put(tmp_path / "recipes/plate.yaml", recipe)
+        text = STATION.format(
+            port=port, serial=serial, producer=f", producer: {producer}" if producer else "", backend=backend,
+            budget_mb=budget_mb, min_free_mb=min_free_mb,
+        )  # fmt: skip
+        return put(tmp_path / "station.yaml", text)
+
+    return make
+
+
+@pytest.fixture
+def config(make: Make) -> StationConfig:
+    return load_station(make())
+
+
+@pytest.fixture
+def good(tmp_path: Path) -> Path:
+    """A computer with everything right, as far as files can tell."""
+    root = tmp_path / "root"
+    put(root / "sys/class/net/lo/mtu", "65536\n")
+    put(root / "sys/class/net/eth1/mtu", "9000\n")
+    (root / "sys/class/net/eth1/device").mkdir()
+    put(root / "proc/sys/net/core/rmem_max", "33554432\n")
+    put(root / "sys/module/usbcore/parameters/usbfs_memory_mb", "1000\n")
+    put(root / "proc/mounts", f"/dev/sda1 / ext4 rw 0 0\n/dev/sdb1 {str(tmp_path).replace(' ', '?')} xfs rw 0 0\n")
+    unit = put(root / "etc/systemd/system/inspector.service")
+    wants = root / "etc/systemd/system/multi-user.target.wants/inspector.service"
+    wants.parent.mkdir()
+    wants.symlink_to(unit)
+    put(root / "run/systemd/timesync/synchronized")
+    return root
+
+
+def copy_sample_recipes(folder: Path) -> None:
+    shutil.copytree(ROOT / "recipes", folder, dirs_exist_ok=True)
+
+
+def test_a_good_station_lacks_nothing(make: Make, good: Path, listener: socket.socket, tmp_path: Path) -> None:
+    copy_sample_recipes(tmp_path / "recipes")
+    findings = doctor.examine(make(port=listener.getsockname()[1]), good)
+    assert [f for f in findings if f.level != "ok"] == []
+    assert {"station file", "recipe 1", "GenTL producer", "camera top", "MQTT broker", "service"} <= set(
+        by_name(findings)
+    )
+
+
+def test_each_missing_piece_has_a_command(make: Make, tmp_path: Path) -> None:
+    findings = doctor.examine(make(producer=None), tmp_path / "bare")
+    told = by_name(findings)
+    for what in ("recipes", "GenTL producer", "camera top", "MQTT broker", "service"):
+        assert told[what].level == "MISSING", what
+    for what in ("GigE interface", "receive buffer", "clock"):
+        assert told[what].level == "warn", what
+    assert all(f.fix for f in findings if f.level != "ok")
+    assert "no GenTL producer" in told["GenTL producer"].found
+    assert "sudo sh deploy/install.sh" in told["service"].fix
+
+
+# --- files ---------------------------------------------------------------------------------------------
+def test_no_station_file(tmp_path: Path) -> None:
+    findings = doctor.examine(tmp_path / "station.yaml", tmp_path)
+    assert findings[0].level == "MISSING"
+    assert findings[0].found == f"there is no {tmp_path}/station.yaml"
+    assert "camera top" not in by_name(findings)
+
+
+def test_each_fault_of_the_station_file_is_a_line(make: Make) -> None:
+    path = make()
+    path.write_text(path.read_text().replace("line: line1", "line: Line 1").replace("recipe: 1", "recipe: 0"))
+    config, findings = files.station_file(path)
+    assert config is None
+    assert [f.level for f in findings] == ["MISSING", "MISSING"]
+    assert f"{path}:1" in findings[0].found
+    assert findings[0].fix == f"edit {path}"
+
+
+def test_a_broken_camera_file(make: Make, tmp_path: Path) -> None:
+    path = make()
+    put(tmp_path / "camera.yaml", "features: {'Trigger Source': Software}\n")
+    told = by_name(files.station_file(path)[1])
+    assert told["station file"].level == "ok"
+    assert told["camera file top"].level == "MISSING"
+    assert "Trigger Source" in told["camera file top"].found
+
+
+def test_recipes_that_can_t_be_offered_and_one_that_does_not_load(make: Make, tmp_path: Path) -> None:
+    config = load_station(make(recipe="recipe: 1\nname: x\nmeasure: {a: {tool: nonsense}}\n"))
+    put(tmp_path / "recipes/none.yaml", "recipe: zero\n")
+    told = by_name(files.recipe_files(config))
+    assert told["recipes"].level == "MISSING" and "none.yaml" in told["recipes"].found
+    assert told["recipe 1"].level == "MISSING" and "nonsense" in told["recipe 1"].found
+    assert told["recipe 1"].fix == f"inspector recipe check {tmp_path}/recipes/plate.yaml"
+
+
+def test_the_recipe_to_run_is_not_there(make: Make) -> None:
+    (finding,) = files.recipe_files(load_station(make()))
+    assert "there is no recipe 1" in finding.found
+
+
+def test_a_recipe_check_that_hangs_is_given_up(make: Make) -> None:
+    config = load_station(make(recipe="recipe: 1\n"))
+    told = by_name(files.recipe_files(config, limit_s=0.01))
+    assert "not checked within" in told["recipe 1"].found
+
+
+# --- cameras ---------------------------------------------------------------------------------------------
+@pytest.fixture
+def producer(tmp_path: Path) -> Callable[[str], Path]:
+    """A producer whose library does something bad as soon as it is loaded."""
+
+    def build(body: str) -> Path:
+        source = put(tmp_path / "bad.c", f"#include <stdlib.h>\n#include <unistd.h>\n{body}\n")
+        target = tmp_path / "bad.cti"
+        subprocess.run(["cc", "-shared", "-fPIC", "-o", target, source], check=True, timeout=60)
+        return target
+
+    return build
+
+
+def on_load(statement: str) -> str:
+    return f"__attribute__((constructor)) static void begin(void) {{ {statement}; }}"
+
+
+def test_cameras_are_found_by_their_serial(make: Make, good: Path) -> None:
+    told = by_name(cameras.cameras(load_station(make(serial="VC0002")), good))
+    assert told["GenTL producer"].level == "ok"
+    assert told["camera top"].level == "ok"
+    assert "VC0002, free" in told["camera top"].found
+
+
+def test_another_serial_is_missing_and_the_found_ones_are_named(make: Make, good: Path) -> None:
+    told = by_name(cameras.cameras(load_station(make(serial="40012345")), good))
+    assert told["camera top"].level == "MISSING"
+    assert "40012345 (found: VC0001, VC0002" in told["camera top"].found
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (on_load("abort()"), "crashed (SIGABRT)"),
+        (on_load("*(volatile int *)0 = 1"), "crashed (SIGSEGV)"),
+        (on_load("_exit(7)"), "ended the process (exit status 7)"),
+        (on_load("while (1) sleep(1)"), "hangs: no answer within"),
+        ("int nothing;", ""),  # a library that is no producer
+    ],
+)
+def test_a_bad_producer_is_a_finding_and_not_our_end(
+    producer: Callable[[str], Path], make: Make, good: Path, body: str, words: str
+) -> None:
+    config = load_station(make(producer=producer(body)))
+    told = by_name(cameras.cameras(config, good, limit_s=5.0 if "sleep" in body else 20.0))
+    assert told["GenTL producer" if words else "camera top"].level == "MISSING"
+    assert words in told["GenTL producer"].found
+    assert told["camera top"].level == "MISSING"
+
+
+def test_a_producer_that_prints_does_not_spoil_the_answer(producer: Callable[[str], Path]) -> None:
+    chatty = producer(on_load('write(1, "{\\"x\\": 1}\\n", 9)'))
+    assert "ended the process" not in probe([chatty]).error
+
+
+def test_a_producer_that_is_not_there(tmp_path: Path) -> None:
+    assert probe([tmp_path / "none.cti"]).error == f"there is no GenTL producer {tmp_path}/none.cti"
+
+
+def test_the_service_s_own_environment_is_used(make: Make, good: Path) -> None:
+    put(good / "etc/inspector/environment", f"# comment\n{cameras.PATH}='{VIRTUAL.parent}'\n")
+    told = by_name(cameras.cameras(load_station(make(producer=None)), good))
+    assert told["GenTL producer"].found == str(VIRTUAL)
+    assert told["camera top"].level == "ok"
+
+
+@pytest.mark.parametrize(("access", "level"), [("busy", "ok"), ("not reachable", "MISSING"), ("read only", "MISSING")])
+def test_access_status(access: str, level: str) -> None:
+    device = {"serial": "1", "vendor": "V", "model": "M", "access": access}
+    finding = cameras._camera("top", "1", cameras.Probed(("x.cti",), (device,), ""))
+    assert finding.level == level
+
+
+# --- the computer ------------------------------------------------------------------------------------------
+def test_broker(config: StationConfig, listener: socket.socket) -> None:
+    port = listener.getsockname()[1]
+    (there,) = machine.broker(config.plc.model_copy(update={"port": port}))
+    assert there.level == "ok"
+    (refused,) = machine.broker(config.plc)
+    assert (refused.level, refused.found) == ("MISSING", "127.0.0.1:1: Connection refused")
+    assert "apt install mosquitto" in refused.fix
+    (unknown,) = machine.broker(config.plc.model_copy(update={"host": "broker.invalid"}))
+    assert unknown.level == "MISSING"
+    assert "ping broker.invalid" in unknown.fix
+
+
+def test_small_frames_and_buffers_are_warned_of(good: Path) -> None:
+    put(good / "sys/class/net/eth1/mtu", "1500\n")
+    put(good / "proc/sys/net/core/rmem_max", "212992\n")
+    jumbo, buffer = machine.network(good)
+    assert (jumbo.level, jumbo.fix.split("  ")[0]) == ("warn", "sudo ip link set dev eth1 mtu 9000")
+    assert buffer.level == "warn" and "sysctl -w net.core.rmem_max=33554432" in buffer.fix
+
+
+def test_wireless_and_virtual_interfaces_don_t_count(good: Path) -> None:
+    shutil.rmtree(good / "sys/class/net/eth1")
+    put(good / "sys/class/net/docker0/mtu", "9000\n")
+    put(good / "sys/class/net/wlan0/mtu", "9000\n")
+    (good / "sys/class/net/wlan0/device").mkdir()
+    (good / "sys/class/net/wlan0/wireless").mkdir()
+    assert machine.network(good)[0].found == "no wired network interface"
+
+
+@pytest.mark.parametrize(("megabytes", "level"), [("16", "warn"), ("0", "ok"), ("1000", "ok")])
+def test_usb_memory(good: Path, megabytes: str, level: str) -> None:
+    put(good / "sys/module/usbcore/parameters/usbfs_memory_mb", megabytes)
+    assert machine.usb(good)[0].level == level
+
+
+@pytest.mark.parametrize(
+    ("kind", "level"),
+    [("ext4", "ok"), ("tmpfs", "warn"), ("overlay", "warn"), ("nfs4", "MISSING"), ("cifs", "MISSING")],
+)
+def test_filesystem_of_the_ledger(config: StationConfig, good: Path, tmp_path: Path, kind: str, level: str) -> None:
+    put(good / "proc/mounts", f"a / ext4 rw 0 0\nb {tmp_path} {kind} rw 0 0\nc {tmp_path}/elsewhere nfs rw 0 0\nbad\n")
+    assert by_name(machine.disk(config, good))["filesystem"].level == level
+
+
+def test_disk_space(make: Make, good: Path) -> None:
+    levels = []
+    for budget_mb, min_free_mb in ((1, 1), (10**9, 1), (10**9, 10**9)):
+        config = load_station(make(budget_mb=budget_mb, min_free_mb=min_free_mb))
+        levels.append(by_name(machine.disk(config, good))["disk space"].level)
+    assert levels == ["ok", "warn", "MISSING"]
+
+
+def test_the_unit_is_there_but_not_enabled(config: StationConfig, good: Path) -> None:
+    (good / "etc/systemd/system/multi-user.target.wants/inspector.service").unlink()
+    told = by_name(machine.service(config, good))
+    assert told["service"].fix == "sudo systemctl enable inspector"
+    assert told["runtime folder"].level == "ok"  # the service makes it
+
+
+def test_clock(good: Path) -> None:
+    assert machine.clock(good)[0].level == "ok"
+    (good / "run/systemd/timesync/synchronized").unlink()
+    assert machine.clock(good)[0].level == "warn"
+    assert machine.clock(Path("/"))[0].what == "clock"  # the kernel of this computer answers, whatever it says
+
+
+# --- GPU -----------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(("backend", "level"), [("cpu", "ok"), ("auto", "ok"), ("tensorrt", "MISSING")])
+def test_without_a_gpu(make: Make, good: Path, backend: str, level: str) -> None:
+    assert gpu.gpu(load_station(make(backend=backend)), good)[0].level == level
+
+
+@pytest.mark.parametrize(("backend", "level"), [("auto", "warn"), ("tensorrt", "MISSING")])
+def test_a_driver_without_tensorrt_gives_the_reason(make: Make, good: Path, backend: str, level: str) -> None:
+    put(good / "proc/driver/nvidia/version", "NVRM version: NVIDIA UNIX x86_64 Kernel Module  580.95.05\n")
+    works, text = gpu._ask(60.0)
+    driver, tensorrt = gpu.gpu(load_station(make(backend=backend)), good)
+    assert "580.95.05" in driver.found
+    if works:
+        assert (tensorrt.level, tensorrt.found) == ("ok", text)
+    else:
+        assert (tensorrt.level, tensorrt.found) == (level, text)
+        assert "can't be imported" in text or "CUDA" in text
+        assert "pip install" in tensorrt.fix
+
+
+def test_a_jetson_is_sent_to_its_page(make: Make, good: Path) -> None:
+    put(good / "etc/nv_tegra_release", "# R36 (release), REVISION: 4.3\n")
+    board, tensorrt = gpu.gpu(load_station(make(backend="tensorrt")), good)
+    assert board.found == "a Jetson board"
+    if tensorrt.level != "ok":
+        assert "deploy/JETSON.md" in tensorrt.fix
+
+
+def test_a_cuda_that_hangs_is_given_up(make: Make, good: Path) -> None:
+    put(good / "etc/nv_tegra_release")
+    assert "hangs" in gpu.gpu(load_station(make()), good, limit_s=0.001)[1].found
+
+
+# --- the command ---------------------------------------------------------------------------------------------
+def test_the_table_is_aligned_and_the_command_stands_below() -> None:
+    text = doctor.table([Finding("a", "ok", "fine"), Finding("longer name", "MISSING", "no thing", "sudo get thing")])
+    assert text.splitlines() == [
+        "ok       a            fine",
+        "MISSING  longer name  no thing",
+        "                      -> sudo get thing",
+        "",
+        "1 missing, 0 to be looked at",
+    ]
+
+
+def test_exit_status_and_json(make: Make) -> None:
+    station = make(producer=VIRTUAL.with_name("none.cti"))
+    done = CliRunner().invoke(build("doctor"), ["doctor", str(station), "--json"])
+    told = json.loads(done.stdout)
+    assert done.exit_code == 1
+    assert told["ok"] is False
+    assert {"what", "level", "found", "fix"} == set(told["findings"][0])
+
+
+def test_as_a_command_it_loads_no_vendor_code(make: Make) -> None:
+    code = (
+        "import sys\nfrom inspector.cli import doctor\n"
+        "print([m for m in ('harvesters', 'genicam', 'cv2', 'onnxruntime', 'tensorrt') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout == "[]\n"
