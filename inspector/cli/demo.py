@@ -103,6 +103,7 @@ class World:
     wired: bool
     recipe: int
     folder: Path = ROOT / "var" / "demo"
+    camera_file: str = "virtual.yaml"
     kept: list[_Kept] = field(default_factory=list)
     config: StationConfig = field(init=False)
 
@@ -145,10 +146,10 @@ class World:
         config["recipe"] = self.recipe
         config["state_dir"], config["runtime_dir"] = str(self.folder / "state"), str(runtime)
         config["archive"]["folder"] = "pictures"
-        if self.wired:
-            for camera in config["cameras"].values():
-                camera["trigger"] = "wired"
-                camera["features"] = str(ROOT / "firmware_config" / "cameras" / "virtual_wired.yaml")
+        for camera in config["cameras"].values():
+            camera["trigger"] = "wired" if self.wired else "software"
+            name = "virtual_wired.yaml" if self.wired else self.camera_file
+            camera["features"] = str(ROOT / "firmware_config" / "cameras" / name)
         with self.station_file.open("w", encoding="utf-8") as file:
             YAML(typ="safe", pure=True).dump(config, file)
 
@@ -241,7 +242,7 @@ class World:
                 self._tend()
                 if stopped:
                     return _end(process)
-        return process.returncode
+        return int(process.returncode)
 
     def _tend(self) -> None:
         for kept in self.kept:
@@ -303,7 +304,7 @@ def _end(process: subprocess.Popen[bytes]) -> int:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait(5)
-    return abs(process.returncode)
+    return abs(int(process.returncode or 0))
 
 
 @contextlib.contextmanager

@@ -204,7 +204,8 @@ def report(
     lines = [
         "# The station beside a bare loop",
         "",
-        f"`make bench` (rounds {given.rounds}, {given.parts} parts a round), {datetime.now(timezone.utc):%Y-%m-%d}, {describe()}.",
+        f"`make bench`, {given.rounds} rounds of {given.parts} parts, {datetime.now(timezone.utc):%Y-%m-%d},",
+        f"{describe()}.",
         "Camera: virtual, 1280x1024 Mono8, exposure 1 ms, through harvesters. Recipe: `recipes/plate.yaml` on the CPU,",
         "one thread. Bare loop: one process, harvesters and `judge()`, no broker, no books, no archive. Rounds alternate.",
         "",
