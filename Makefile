@@ -25,7 +25,7 @@ demo: ## a whole inspection station on this computer: simulated PLC, virtual cam
 	@$(RUN) -m inspector demo $(if $(PARTS),--parts $(PARTS)) $(if $(RATE),--rate $(RATE))
 
 test: ## style, types and every test, with coverage
-	@sh tools/setup.sh
+	@sh tools/setup.sh test
 	@$(RUN) -m ruff check .
 	@$(RUN) -m mypy
 	@$(PYTEST) --cov --cov-report=term:skip-covered $(TESTS)

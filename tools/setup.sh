@@ -2,6 +2,8 @@
 # Makes .venv: virtual environment, packages, virtual camera. Does only what is not done yet.
 # What can't be done is said in one sentence, with what helps, and the exit status is 1.
 #
+#   tools/setup.sh test   also installs TensorRT-RTX, with which tests build engines; goes on where it can't be had
+#
 #   PYTHON      interpreter to use (default: the first of python3, python3.13 ... python3.10 that is 3.10 or newer)
 #   WHEELHOUSE  folder with packages (`make wheelhouse`): nothing is taken from the network
 #   CC          C compiler of the virtual camera (default: cc)
@@ -151,6 +153,15 @@ make_camera() {
     camera_loads || fail "the virtual camera was compiled but can't be loaded; see $log"
 }
 
+# Builds engines without a GPU; there are machines and Python versions without a wheel of it.
+make_rtx() {
+    $venv/bin/python -c 'import tensorrt_rtx' >/dev/null 2>&1 && return
+    say "installing TensorRT-RTX for the tests that build engines (230 MB)"
+    $venv/bin/python -m pip install --disable-pip-version-check --no-input --progress-bar off \
+        --editable '.[rtx]' >$log 2>&1 </dev/null && return
+    say "TensorRT-RTX can't be installed here; the tests that need it are skipped"
+}
+
 main() {
     wanted=$(fingerprint)
     if [ "$(cat $stamp 2>/dev/null)" != "$wanted" ] || ! venv_alive || ! right_python; then
@@ -166,7 +177,8 @@ main() {
         printf '%s\n' "$wanted" >$stamp || fail "$stamp can't be written: is the disk full?"
     fi
     make_camera
+    [ "${1:-}" != test ] || make_rtx
     rm -f $log
 }
 
-main
+main "$@"
