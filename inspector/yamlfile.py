@@ -11,6 +11,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.constructor import DuplicateKeyError
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.events import AliasEvent
 from ruamel.yaml.scalarbool import ScalarBoolean
 from ruamel.yaml.scalarfloat import ScalarFloat
 from ruamel.yaml.scalarint import ScalarInt
@@ -35,7 +36,10 @@ class YamlFile:
         yaml = YAML(typ="rt", pure=True)
         yaml.version = (1, 2)
         try:
+            _refuse_aliases(path, text)
             tree = yaml.load(text)
+        except RecursionError:
+            raise FileError([f"{path}: not valid YAML: nested too deeply"]) from None
         except DuplicateKeyError as error:
             line = error.problem_mark.line + 1 if error.problem_mark else 0
             what = str(error.problem or "duplicate key").split(" with value")[0]
@@ -69,7 +73,7 @@ class YamlFile:
         node: Any = self._tree
         line = 1
         for key in where:
-            if isinstance(node, CommentedMap) and key in node:
+            if isinstance(node, CommentedMap) and (key := _own(node, key)) in node:
                 line = node.lc.key(key)[0] + 1
             elif isinstance(node, CommentedSeq) and isinstance(key, int) and 0 <= key < len(node):
                 line = node.lc.item(key)[0] + 1
@@ -99,22 +103,25 @@ class YamlFile:
         # a value that fits none of several types is one problem
         return FileError([head + sep + " or ".join(dict.fromkeys(w)) for (head, sep), w in by_key.items()])
 
-    def _in_file(self, where: Sequence[str | int]) -> list[str | int]:
-        """``where`` without the names that pydantic adds for unions and validators and that are not in the file."""
+    def _in_file(self, where: Sequence[str | int], *, missing: bool) -> list[str | int]:
+        """``where`` without the names that pydantic adds for unions and validators and that are not in the file.
+
+        ``missing``: the last one is a key that should be there and is not.
+        """
         node: Any = self._tree
         kept: list[str | int] = []
         for n, key in enumerate(where):
-            inside = isinstance(node, CommentedMap) and key in node
+            inside = isinstance(node, CommentedMap) and _own(node, key) in node
             inside = inside or (isinstance(node, CommentedSeq) and isinstance(key, int) and 0 <= key < len(node))
             if inside:
-                node = node[key]
-            elif n < len(where) - 1 or not isinstance(node, CommentedMap):
+                node = node[_own(node, key)]
+            elif n < len(where) - 1 or not missing:
                 continue
             kept.append(key)
         return kept
 
     def _describe(self, error: Any, prefix: Sequence[str | int]) -> str:
-        where = self._in_file([*prefix, *error["loc"]])
+        where = self._in_file([*prefix, *error["loc"]], missing=error["type"] == "missing")
         kind, found, context = error["type"], error.get("input"), error.get("ctx", {})
         if kind == "extra_forbidden":
             text = "unknown key"
@@ -139,6 +146,23 @@ def load(path: Path, model: type[M], also: Callable[[M, YamlFile], Sequence[str]
     if problems:
         raise FileError(list(problems))
     return parsed
+
+
+def _own(node: Any, key: str | int) -> Any:
+    """The key as it stands in the file: ``12`` and ``true`` are no text there, but they are to a model."""
+    if not isinstance(node, CommentedMap) or key in node:
+        return key
+    return next((k for k in node if not isinstance(k, str) and str(_plain(k)) == key), key)
+
+
+def _refuse_aliases(path: Path, text: str) -> None:
+    """An alias can make a small file endless, and a value that stands elsewhere can't be read where it counts."""
+    yaml = YAML(typ="rt", pure=True)
+    yaml.version = (1, 2)
+    for event in yaml.parse(text):
+        if isinstance(event, AliasEvent) or getattr(event, "anchor", None):
+            line = event.start_mark.line + 1 if event.start_mark else 0
+            raise FileError([f"{path}:{line}: anchors and aliases (& and *) are not allowed"])
 
 
 def _plain(node: Any) -> Any:

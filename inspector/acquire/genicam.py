@@ -42,7 +42,7 @@ for _name in [n for n in logging.root.manager.loggerDict if n.split(".")[0] == "
 
 # two unrelated hierarchies: either may come out of any call
 VENDOR_ERRORS = (genapi.GenericException, gentl.GenericException)
-_ACCESS = {1: "free", 2: "open to be read only", 3: "not reachable", 4: "in use by another program", 5: "open here"}
+_ACCESS = {0: "unknown", 1: "free", 2: "read only", 3: "not reachable", 4: "busy", 5: "open"}
 _REACHABLE = (1, 5)  # access status: read/write, open by us
 _BUFFERS = 5
 _COMMAND_LIMIT_S = 3.0  # a command of a camera file (UserSetLoad ...) is done by then
@@ -270,6 +270,7 @@ class Library:
                 with contextlib.suppress(Exception):
                     device.close()
             access = self._access(info)
+            access = "in use by another program" if access == "busy" else access
             self.refresh()
             raise DeviceError(f"camera {serial} can't be opened, it is {access}: {_words(error)}") from error
         finally:
@@ -285,7 +286,7 @@ class Library:
     @staticmethod
     def _access(info: Any) -> str:
         with contextlib.suppress(*VENDOR_ERRORS):
-            return _ACCESS.get(int(info.module.access_status), "in an unknown state")
+            return _ACCESS.get(int(info.module.access_status), "unknown")
         return "not reachable"
 
     def close(self) -> None:

@@ -273,7 +273,7 @@ def plugged_in_later() -> None:
     other = GenicamCamera(library, "VC0002", CameraFile(features=SOFTWARE), "software")
     other.open()
     library.refresh()  # and looking again disturbs nobody
-    assert [d["access"] for d in library.devices()] == ["open here", "open here"]
+    assert [d["access"] for d in library.devices()] == ["open", "open"]
     shot(opened)
     shot(other)
     opened.close()
