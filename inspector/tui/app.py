@@ -6,7 +6,6 @@ It can be ended or killed at any time: the station knows nothing of it.
 from __future__ import annotations
 
 import time
-from collections import OrderedDict
 from datetime import datetime
 from pathlib import Path
 from typing import ClassVar
@@ -16,7 +15,7 @@ from textual.binding import Binding, BindingType
 from textual.theme import Theme
 
 from inspector.tui.ink import BACKGROUND, FOREGROUND, PALETTE
-from inspector.tui.link import PICTURES, SILENCE_S, Gone, Link
+from inspector.tui.link import SILENCE_S, Gone, Link
 from inspector.tui.messages import PartWanted, PictureCame, StationGone, StatusCame
 from inspector.tui.screens.absent import Absence, AbsentScreen
 from inspector.tui.screens.alarms import AlarmsScreen
@@ -60,7 +59,7 @@ class Terminal(App[None], inherit_bindings=False):
         self._run_screen = RunScreen(pictures=not plain)
         self._absent: AbsentScreen | None = None
         self.status: Status | None = None
-        self.pictures: OrderedDict[int, Picture] = OrderedDict()
+        self.pictures: dict[int, Picture] = {}
         self._heard = time.monotonic()  # when the last news came; at the start, when we began to wait
         self._heard_at = datetime.now()
         self._why = "No answer yet."
@@ -78,7 +77,7 @@ class Terminal(App[None], inherit_bindings=False):
     def on_status_came(self, message: StatusCame) -> None:
         """News: remember it, show it, and step out of the way if we stood there without news."""
         if self.status is not None and self.status.station.boot != message.status.station.boot:
-            self.pictures.clear()
+            self.pictures = {}
         self.status = message.status
         self._heard, self._heard_at = time.monotonic(), datetime.now()
         if self._absent is not None and self.is_running:
@@ -87,10 +86,10 @@ class Terminal(App[None], inherit_bindings=False):
         self._show()
 
     def on_picture_came(self, message: PictureCame) -> None:
-        """Keep the newest few."""
+        """Keep it, and let go those that no screen shows any more."""
+        wanted = self.status.pictured() if self.status is not None else ()
+        self.pictures = {seq: picture for seq, picture in self.pictures.items() if seq in wanted}
         self.pictures[message.picture.seq] = message.picture
-        while len(self.pictures) > PICTURES:
-            self.pictures.popitem(last=False)
         self._show()
 
     def on_station_gone(self, message: StationGone) -> None:

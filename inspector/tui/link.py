@@ -1,6 +1,6 @@
 """The one connection to the station: its feed over a Unix socket. Losing it is normal and never an error.
 
-Everything here is bounded: 2 s to connect, 3 s of silence, 16 previews, and a back-off that ends at 4 s.
+Everything here is bounded: 2 s to connect, 3 s of silence, 20 tries for a preview, and a back-off that ends at 4 s.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ import asyncio
 import json
 import os
 import time
-from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from urllib.parse import quote
@@ -19,15 +18,12 @@ import httpx
 import numpy as np
 from textual.message import Message
 
-from inspector.parts import Outcome
 from inspector.tui.messages import PictureCame, StationGone, StatusCame
 from inspector.tui.status import Judged, Picture, Status, judged_from_json, status_from_json
 
 SILENCE_S = 3.0
 FIRST_RETRY_S = 0.25
 LAST_RETRY_S = 4.0
-PICTURES = 16  # previews kept and tried for: the last part's and those of the latest rejects
-REJECTS = 8
 PICTURE_TRIES = 20
 PICTURE_BYTES = 4 * 1024 * 1024
 EVENT_BYTES = 8 * 1024 * 1024
@@ -56,7 +52,7 @@ class Link:
         self._client: httpx.AsyncClient | None = None
         self._want_pictures = pictures
         self._wanted: tuple[int, ...] = ()
-        self._have: OrderedDict[int, int] = OrderedDict()  # seq -> tries so far, PICTURE_TRIES when settled
+        self._tries: dict[int, int] = {}  # of the wanted pictures; PICTURE_TRIES when it is settled
         self._news = asyncio.Event()
 
     async def run(self) -> None:
@@ -129,7 +125,7 @@ class Link:
             transport=transport, base_url="http://station", timeout=timeout, trust_env=False
         ) as client:
             self._client = client
-            self._have.clear()
+            self._tries.clear()
             pictures = asyncio.create_task(self._fetch_pictures())
             try:
                 async with client.stream("GET", "/v1/events") as response:
@@ -153,10 +149,8 @@ class Link:
     def _want(self, status: Status) -> None:
         if not self._want_pictures:
             return
-        wanted = [p.seq for p in reversed(status.recent) if p.outcome is Outcome.FAIL][:REJECTS]
-        if status.last is not None and status.last.preview:
-            wanted.insert(0, status.last.verdict.part.seq)
-        self._wanted = tuple(dict.fromkeys(wanted))
+        self._wanted = status.pictured()
+        self._tries = {seq: self._tries.get(seq, 0) for seq in self._wanted}
         self._news.set()
 
     async def _fetch_pictures(self) -> None:
@@ -167,17 +161,14 @@ class Link:
             asked: set[int] = set()
             while (seq := self._next_wanted(asked)) is not None:
                 asked.add(seq)
-                self._have[seq] = self._have.get(seq, 0) + 1
-                self._have.move_to_end(seq)
-                while len(self._have) > 2 * PICTURES:
-                    self._have.popitem(last=False)
+                self._tries[seq] = self._tries.get(seq, 0) + 1
                 picture = await self.picture(seq)
                 if picture is not None:
-                    self._have[seq] = PICTURE_TRIES
+                    self._tries[seq] = PICTURE_TRIES
                     self._post(PictureCame(picture))
 
     def _next_wanted(self, asked: set[int]) -> int | None:
-        open_ = (s for s in self._wanted if s not in asked and self._have.get(s, 0) < PICTURE_TRIES)
+        open_ = (s for s in self._wanted if s not in asked and self._tries.get(s, 0) < PICTURE_TRIES)
         return next(open_, None)
 
 

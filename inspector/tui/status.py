@@ -12,6 +12,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 from inspector.parts import Outcome, Verdict
 
 SCHEMA_MAJOR = "1"
+REJECTS = 8  # whose pictures are kept at hand
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +172,12 @@ class Status:
         """Alarms, most urgent first: standing and unacknowledged, then standing, then gone but unseen."""
         rank = {"UNACK": 0, "ACK": 1, "RTN": 2}
         return tuple(sorted(self.alarms, key=lambda a: (rank[a.state], a.priority, a.since_utc, a.id)))
+
+    def pictured(self) -> tuple[int, ...]:
+        """The parts whose previews a screen shows: the last one, then the latest rejects; most wanted first."""
+        rejects = [part.seq for part in reversed(self.recent) if part.outcome is Outcome.FAIL][:REJECTS]
+        last = [self.last.verdict.part.seq] if self.last is not None and self.last.preview else []
+        return tuple(dict.fromkeys([*last, *rejects]))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -13,9 +13,9 @@ import pytest
 from textual.message import Message
 
 from inspector.tui.app import Terminal
-from inspector.tui.link import PICTURE_TRIES, REJECTS, Link, socket_paths
+from inspector.tui.link import PICTURE_TRIES, Link, socket_paths
 from inspector.tui.messages import PictureCame, StationGone, StatusCame
-from inspector.tui.status import status_from_json
+from inspector.tui.status import REJECTS, status_from_json
 from tests.screens import samples
 from tests.screens.conftest import attached, until
 from tests.screens.feed import Feed
@@ -188,4 +188,7 @@ async def test_500_updates_leave_no_memory_behind(feed: Feed) -> None:
         await show(samples.SEQ + 101, 500)
         grown = process.memory_info().rss - before
         assert grown < 6_000_000, f"{grown / 1e6:.1f} MB more after 500 updates"
-        assert len(app.pictures) <= 16
+        assert len(app.pictures) <= 1 + REJECTS + 1
+        await until(
+            pilot, lambda: set(app.status.pictured() if app.status else ()) <= set(app.pictures), "all are kept"
+        )

@@ -182,6 +182,17 @@ def test_a_picture_becomes_half_blocks_with_its_own_greys(shape: tuple[int, ...]
         assert all(style.color is not None and style.color.triplet[0] == 128 for _, style in line if style.color)
 
 
+def test_marks_close_together_get_one_box_that_hides_nothing() -> None:
+    edges = [Shape("line", ((300.0 + x, 200.0), (300.0 + x, 230.0)), role="fail") for x in (0, 40)]
+    points = [Shape("point", ((300.0 + x, 215.0),), role="fail") for x in (0, 40)]
+    drawn = draw_shapes(np.zeros((48, 64), np.uint8), (*edges, *points), 0.1)
+    assert drawn[21:23, 30:35].max() == 0, "what it is about stays visible"
+    white = np.argwhere(drawn == WHITE)
+    assert white.min(axis=0).tolist() == [18, 28] and white.max(axis=0).tolist() == [25, 36]
+    far = draw_shapes(np.zeros((48, 64), np.uint8), (points[0], Shape("point", ((600.0, 400.0),))), 0.1)
+    assert (far == WHITE).sum() == 2 * 16, "two boxes of 5x5"
+
+
 def test_the_picture_is_never_another_parts() -> None:
     picture = Picture(samples.SEQ, np.zeros((3, 4), np.uint8), 1.0)
     view = View.of(samples.bad(), picture)
@@ -197,9 +208,10 @@ def test_a_trend_shows_every_value_above_nothing() -> None:
 
 
 def test_codes_share_one_row_as_far_as_they_fit() -> None:
-    codes = tuple(CodeCount(1000 + n, "Scratch on the face", 40 - n) for n in range(10))
+    codes = tuple(CodeCount(1000 + n, "Scratch: 3.50 mm, limit 1.50", 40 - n) for n in range(10))
     for width in range(0, 160, 7):
         assert length(bars(codes, width)) <= width + 2
+    assert "3.50" not in "".join(text for text, _ in bars(codes, 150)), "a code is not one part's value"
     assert bars((), 80) == []
 
 

@@ -19,22 +19,31 @@ SIZES = ((80, 24), (160, 48))
 
 
 async def picture(args: argparse.Namespace, size: tuple[int, int], keys: str, name: str, plain: bool = False) -> None:
-    """Attach, wait for what is wanted (a reject, if one comes in time), press keys, write the files."""
+    """Attach, wait for a part of the wanted outcome with its picture, press keys, write the files."""
     app = Terminal(args.socket, plain)
+
+    def shown() -> int | None:
+        """The part on the screen, when it is one we want and all of it is there."""
+        last = app.status.last if app.status else None
+        if last is None or (args.outcome != "any" and last.verdict.outcome.value != args.outcome):
+            return None
+        seq = last.verdict.part.seq
+        return seq if plain or not last.verdict.frames or seq in app.pictures else None
+
     async with app.run_test(size=size) as pilot:
         deadline = time.monotonic() + args.wait
-        while time.monotonic() < deadline:
-            await pilot.pause(0.05)
-            status = app.status
-            if status is None or status.last is None:
-                continue
-            arrived = plain or status.last.verdict.part.seq in app.pictures
-            if arrived and (args.outcome == "any" or status.last.verdict.outcome.value == args.outcome):
+        while True:
+            if time.monotonic() > deadline:
+                raise SystemExit(f"no part with outcome {args.outcome} and a picture came within {args.wait:.0f} s")
+            seq = shown()
+            await pilot.pause(0.02)
+            strips = cells(app)
+            if seq is not None and shown() == seq:  # the line did not move on between looking and painting
                 break
         if keys:
             await pilot.press(*keys.split())
-        await pilot.pause(0.5)  # a reject's picture is fetched on request
-        strips = cells(app)
+            await pilot.pause(0.5)
+            strips = cells(app)
         args.out.mkdir(parents=True, exist_ok=True)
         png(strips, PALETTE, args.out / f"{name}.png")
         app.save_screenshot(f"{name}.svg", str(args.out))

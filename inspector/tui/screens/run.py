@@ -9,7 +9,7 @@ from textual.containers import Horizontal, Vertical
 
 from inspector.parts import Verdict
 from inspector.tui.screens.base import Moment, StationScreen
-from inspector.tui.status import Picture
+from inspector.tui.status import REJECTS, Picture
 from inspector.tui.widgets.alarms import NewestAlarms
 from inspector.tui.widgets.checks import Checks
 from inspector.tui.widgets.counters import Codes, Counts, Tally
@@ -101,7 +101,7 @@ class RunScreen(StationScreen):
         self.query_one(NewestAlarms).show(status.urgent())
         if self.pictures:
             self.query_one(PictureBox).show(self._view(moment))
-            self.query_one(Rejects).show(rejects_of(status.recent, dict(moment.pictures), 8))
+            self.query_one(Rejects).show(rejects_of(status.recent, moment.pictures, REJECTS))
 
     def _view(self, moment: Moment) -> View | None:
         """The newest part's picture; while that is on its way, the one before, under its own name and box."""

@@ -26,7 +26,7 @@ def _finding(check: Check) -> str:
         more = f" +{len(check.findings) - 1}" if len(check.findings) > 1 else ""
         return f"{worst.label} {quantity(worst.length, worst.unit)}{more}"
     if check.found:
-        return f'"{check.found}"'
+        return check.found
     if check.value is not None:
         return quantity(check.value, check.unit)
     return check.text if check.outcome is CheckOutcome.FAIL and check.text else ""

@@ -36,13 +36,18 @@ def trend(values: tuple[float, ...], rows: int, bar: int) -> list[str]:
     return lines
 
 
+def kind(code: CodeCount) -> str:
+    """What the code is about; the values after the colon are one part's alone."""
+    return code.text.partition(":")[0]
+
+
 def bars(codes: tuple[CodeCount, ...], width: int) -> Line:
     """Codes with their counts and bars in one row, as many as fit."""
     line: Line = []
     for code in codes:
         most = codes[0].count or 1
-        text = f"{code.code} {clip(code.text, 14)} {code.count} "
-        bar = "█" * max(1, round(8 * code.count / most))
+        text = f"{code.code} {clip(kind(code), 15)} {code.count} "
+        bar = "█" * max(1, round(6 * code.count / most))
         if length(line) + len(text) + len(bar) > width:
             break
         line += [(text, TEXT), (f"{bar}  ", DIM)]
@@ -120,5 +125,5 @@ class Codes(Lines[tuple[CodeCount, ...]]):
         words = width - 26
         for code in value[: height - 1]:
             bar = "█" * max(1, round(12 * code.count / most))
-            rows.append([(f" {code.code:4} {clip(code.text, words):{words}} {code.count:5} ", TEXT), (bar, DIM)])
+            rows.append([(f" {code.code:4} {clip(kind(code), words):{words}} {code.count:5} ", TEXT), (bar, DIM)])
         return rows

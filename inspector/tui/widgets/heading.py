@@ -50,8 +50,9 @@ class StatusLine(Lines[tuple[Status, float]]):
         wide = width >= 120
         state = _STATES.get(status.state, status.state)
         running = status.ready and status.state == "EXECUTE"
+        name = status.station.name.upper()
         left: Line = [
-            (f" {clip(status.station.name.upper(), 24 if wide else 12)}  ", STRONG),
+            (f" {clip(name, 32 if wide else 16)}  ", STRONG),
             (state, TEXT if running else LOUD),
         ]
         if status.station.sim:
@@ -73,7 +74,10 @@ class StatusLine(Lines[tuple[Status, float]]):
         right += [time, (" ", TEXT)]
         room = width - length(right) - 1
         if status.recipe is not None and length(left) > room:
-            del left[-1]  # the hash: the name says more to an operator
+            del left[-1]  # the hash: the names say more to an operator
+        if length(left) > room:
+            left[0] = (f" {clip(name, 12)}  ", STRONG)
+        if status.recipe is not None and length(left) > room:
             left[-1] = (clip(left[-1][0], max(room - length(left[:-1]), 6)), TEXT)
         return [spread(left, right, width)]
 

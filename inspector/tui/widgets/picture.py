@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -21,8 +21,9 @@ from inspector.tui.words import clip, quantity
 
 Image = NDArray[np.uint8]
 WHITE = 255
-UNDER_OVERLAY = 0.6  # the picture gives way, or a white box on a bright part would not be seen
-SMALLEST_BOX = 6  # pixels of the screen
+UNDER_OVERLAY = 0.75  # the picture gives way, or a white box on a bright part would not be seen
+SMALL = 8  # pixels of the screen: a shape below this is lost in its own lines
+MARGIN = 2
 
 
 def failing_check(verdict: Verdict) -> Check | None:
@@ -62,28 +63,44 @@ def fit(image: Image, width: int, height: int) -> tuple[Image, float]:
     return np.asarray(cv2.resize(image, to, interpolation=way), np.uint8), scale
 
 
+Box = tuple[float, float, float, float]
+
+
+def _together(boxes: list[Box]) -> list[Box]:
+    """Boxes that touch become one, so that a caliper's marks do not hide what they are about."""
+    out: list[Box] = []
+    for box in boxes:
+        while touching := [b for b in out if b[0] <= box[2] and box[0] <= b[2] and b[1] <= box[3] and box[1] <= b[3]]:
+            out = [b for b in out if b not in touching]
+            corners = np.array([box, *touching])
+            (left, top), (right, bottom) = corners[:, :2].min(axis=0), corners[:, 2:].max(axis=0)
+            box = (float(left), float(top), float(right), float(bottom))
+        out.append(box)
+    return out
+
+
 def draw_shapes(image: Image, shapes: Sequence[Shape], scale: float) -> Image:
-    """The image, darker, with shapes (in image px) in white lines one pixel wide; tiny ones get a box."""
+    """The image, darker, with shapes (in image px) in white lines one pixel wide; small ones get a box."""
     if not shapes:
         return image
     canvas = np.ascontiguousarray(image * UNDER_OVERLAY, dtype=np.uint8)
     white = (WHITE, WHITE, WHITE)
     limit = 4 * max(canvas.shape[:2])
+    small: list[Box] = []
     for shape in shapes:
         points = np.clip(np.nan_to_num(np.array(shape.points_px, np.float64) * scale), -limit, limit)
-        low, high = points.min(axis=0), points.max(axis=0)
-        radius = min(shape.radius_px * scale, limit)
-        if shape.kind == "circle":
-            low, high = low - radius, high + radius
-        if (high - low).max() < SMALLEST_BOX or shape.kind in ("point", "text"):
-            middle, half = (low + high) / 2, SMALLEST_BOX / 2
-            a, b = np.rint(middle - half).astype(int), np.rint(middle + half).astype(int)
-            cv2.rectangle(canvas, a.tolist(), b.tolist(), white, 1)
+        radius = min(shape.radius_px * scale, limit) if shape.kind == "circle" else 0.0
+        low, high = points.min(axis=0) - radius, points.max(axis=0) + radius
+        if (high - low).max() < SMALL or shape.kind in ("point", "text"):
+            (left, top), (right, bottom) = low - MARGIN, high + MARGIN
+            small.append((float(left), float(top), float(right), float(bottom)))
         elif shape.kind == "circle":
-            cv2.circle(canvas, np.rint(points[0]).astype(int).tolist(), max(round(radius), 1), white, 1)
+            cv2.circle(canvas, np.rint(points[0]).astype(int).tolist(), round(radius), white, 1)
         else:
             closed = shape.kind == "polygon"
             cv2.polylines(canvas, [np.rint(points).astype(np.int32)], closed, white, 1)
+    for left, top, right, bottom in _together(small):
+        cv2.rectangle(canvas, (round(left), round(top)), (round(right), round(bottom)), white, 1)
     return canvas
 
 
@@ -180,7 +197,7 @@ class Rejects(Lines[tuple[Reject, ...]]):
         return lines
 
 
-def rejects_of(recent: tuple[Recent, ...], pictures: dict[int, Picture], most: int) -> tuple[Reject, ...]:
+def rejects_of(recent: tuple[Recent, ...], pictures: Mapping[int, Picture], most: int) -> tuple[Reject, ...]:
     """The latest rejects with the previews there are."""
     bad = [part for part in reversed(recent) if part.outcome is Outcome.FAIL][:most]
     return tuple(Reject(part, pictures.get(part.seq)) for part in bad)

@@ -47,7 +47,7 @@ class Headline:
             return last
         text = status.text or f"The station is in state {status.state.lower()}: every part is rejected"
         part = f"{last.part} {last.word}" if last else ""
-        return cls(NOT_READY, status.code, text, part, last.time if last else "")
+        return cls(NOT_READY, status.code, text, part, "")
 
 
 class Banner(Lines[str]):
