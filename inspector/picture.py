@@ -31,6 +31,11 @@ def read_picture(path: Path) -> NDArray[Any]:
         data = path.read_bytes()
     except OSError as error:
         raise FileError([f"{path}: can't be read: {error.strerror}"]) from None
+    return decode_picture(data, str(path))
+
+
+def decode_picture(data: bytes, path: str) -> NDArray[Any]:
+    """The picture in the content of a file, as :func:`read_picture`; ``path`` is for the words. Raises FileError."""
     if _cut_short(data):
         raise FileError([f"{path}: the picture is cut short after {len(data)} bytes"])
     try:

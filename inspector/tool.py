@@ -50,7 +50,7 @@ def _fail_code(value: Any) -> FailCode:
     if isinstance(value, FailCode):
         return value
     match = re.fullmatch(r"(\d{4}) (\S.{0,59})", value.strip()) if isinstance(value, str) else None
-    if match is None or not RECIPE_CODE_MIN <= int(match[1]) <= RECIPE_CODE_MAX:
+    if match is None or not RECIPE_CODE_MIN <= int(match[1]) <= RECIPE_CODE_MAX or not match[2].isprintable():
         raise ValueError("allowed is a code 1000-9999 and up to 60 characters: 1110 Left bore out of size")
     return FailCode(int(match[1]), match[2])
 
@@ -215,7 +215,7 @@ Step = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
 class Tool(BaseModel):
     """The keys every step has. A tool derives from its section's base and adds ``tool: Literal["its name"]``."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True, allow_inf_nan=False)
 
     section: ClassVar[str]  # prepare, locate, measure, read, compare, defects
 
@@ -299,7 +299,7 @@ class CompareTool(Tool):
 class Reject(BaseModel):
     """From what size on a finding of one label is a reject. All stated limits must be reached."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     score: float = Field(0.0, ge=0.0, le=1.0, description="Least score of a finding that counts.")
     length: Length | None = Field(None, description="Least length of a finding that counts.")

@@ -13,7 +13,7 @@ from inspector.yamlfile import YamlFile, load
 class Scale(BaseModel):
     """One camera's scale. It holds for one lens setting, one distance and one picture size."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     camera: str = Field(min_length=1, description="The camera it was made for.")
     mm_per_px: float = Field(gt=0, le=100, description="Size of a pixel on the part, in mm.")

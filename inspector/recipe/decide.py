@@ -131,9 +131,11 @@ def _read(step: str, tool: ReadTool, answer: CodeRead, part: Part, cannot_tell: 
         text = f"{tool.fail.text}: not read, {answer.why or 'nothing found'}"
         return Check(step, CheckOutcome.MISSING, tool.fail.code, text, shapes=answer.shapes, not_inspected=cannot_tell)
     if answer.text == wanted:
-        return Check(step, CheckOutcome.PASS, found=answer.text, shapes=answer.shapes)
+        return Check(step, CheckOutcome.PASS, found=_short(answer.text, 200), shapes=answer.shapes)
     text = f"{tool.fail.text}: read {_short(answer.text)}, wanted {_short(wanted)}"
-    return Check(step, CheckOutcome.FAIL, tool.fail.code, text, found=answer.text, shapes=_alarm(answer.shapes))
+    return Check(
+        step, CheckOutcome.FAIL, tool.fail.code, text, found=_short(answer.text, 200), shapes=_alarm(answer.shapes)
+    )
 
 
 def _defects(step: str, tool: DefectsTool, findings: Sequence[Finding]) -> tuple[Check, ...]:
@@ -180,6 +182,7 @@ def _alarm(shapes: tuple[Shape, ...]) -> tuple[Shape, ...]:
     return tuple(replace(s, role="fail") if s.role == "found" else s for s in shapes)
 
 
-def _short(text: str) -> str:
-    clean = "".join(c if c.isprintable() else "?" for c in text)
-    return clean if len(clean) <= 40 else clean[:37] + "..."
+def _short(text: str, most: int = 40) -> str:
+    """What was read as it may be shown anywhere: printable, and not endless."""
+    clean = "".join(c if c.isprintable() else "?" for c in text[: most + 1])
+    return clean if len(clean) <= most else clean[: most - 3] + "..."

@@ -142,7 +142,7 @@ def _scales(spec: Spec, file: YamlFile, store: Store, problems: list[str]) -> di
         own = camera is not None and spec.head.cameras[camera].calibration is not None
         where = ["cameras", str(camera), "calibration"] if own else ["calibration"]
         try:
-            scales[camera] = load_scale(store.file(reference))
+            scales[camera] = load_scale(store.file(reference)[0])
         except FileError as error:
             problems += [file.problem(where, problem) for problem in error.problems]
         except ArtefactError as error:

@@ -31,7 +31,7 @@ CameraName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_-]{1,12}$")]
 class Keys(BaseModel):
     """Unknown keys are errors: a typo must not be a silent default."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 def _within(value: Amount) -> Amount:

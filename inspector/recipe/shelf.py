@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 
 from inspector.parts import InspectionFault
+from inspector.picture import decode_picture
 from inspector.tool import Array, Session
 from inspector.yamlfile import FileError
 
@@ -40,25 +41,29 @@ class Store:
         self._threads = threads
         self._models: dict[str, tuple[Any, Session]] = {}
 
-    def file(self, reference: str) -> Path:
-        """The file a reference names, inside the recipe's folder, its digest proven."""
+    def file(self, reference: str) -> tuple[Path, bytes]:
+        """The file a reference names, inside the recipe's folder, and its content, its digest proven."""
         name, digest = _split(reference)
         path = self._inside(reference, name)
         try:
-            sha = hashlib.sha256(path.read_bytes()).hexdigest()
+            data = path.read_bytes()
         except OSError as error:
             raise ArtefactError(reference, f"found {reference!r}: {path} can't be read: {error.strerror}") from None
+        sha = hashlib.sha256(data).hexdigest()
         self._prove(reference, digest, sha)
         self.artefacts[name] = sha
-        return path
+        return path, data
 
     def image(self, reference: str) -> Array:
         """Grey picture (H, W) uint8."""
-        path = self.file(reference)
-        image = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_GRAYSCALE)
-        if image is None:
-            raise ArtefactError(reference, f"found {reference!r}: {path} is not a picture that can be read")
-        return image
+        path, data = self.file(reference)
+        try:
+            image = decode_picture(data, str(path))
+        except FileError as error:
+            raise ArtefactError(reference, f"found {reference!r}: {error}") from None
+        if image.dtype != np.uint8:
+            raise ArtefactError(reference, f"found {reference!r}: {path} has 16 bit, allowed: 8 bit")
+        return image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
 
     def model(self, reference: str) -> tuple[Any, Session]:
         """Model package and its warmed-up session."""

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from inspector.recipe.check import read_spec
 from inspector.recipe.load import find_recipes, load_recipe
 from inspector.yamlfile import FileError
 from tests.recipe.recipes import good, write
@@ -46,6 +48,8 @@ BAD: list[tuple[str, Callable[[dict[str, Any]], None], str]] = [
     ("unknown key of a tool", change(*DOT, "serach", to=[1, 2]), "measure.dot.serach: unknown key"),
     ("missing key of a tool", change(*DOT, "at", to=None), "measure.dot.at: missing"),
     ("point of three", change(*DOT, "at", to=[1, 2, 3]), "measure.dot.at: found [1, 2, 3]"),
+    ("no finite number", change(*DOT, "at", to=[float("nan"), 2]), "measure.dot.at.0: found nan, allowed: a finite"),
+    ("unprintable words", change(*DOT, "fail", to="1110 \x1b[2J"), "measure.dot.fail: found"),
     ("not a number", change(*DOT, "at", to=["a", 2]), "measure.dot.at.0: found 'a'"),
     ("tolerance", change(*DOT, "expect", to="about 6 mm"), "measure.dot.expect: found 'about 6 mm': not a tolerance"),
     ("tolerance as number", change(*DOT, "expect", to=6), "measure.dot.expect: found 6: not a tolerance"),
@@ -101,7 +105,7 @@ BAD: list[tuple[str, Callable[[dict[str, Any]], None], str]] = [
         "but the file's digest is sha256:",
     ),
     ("short digest", change("locate", "body", "image", to="mark.png@sha256:abc"), "12 to 64 digits"),
-    ("template is no picture", change("locate", "body", "image", to="scale.yaml"), "is not a picture that can be read"),
+    ("template is no picture", change("locate", "body", "image", to="scale.yaml"), "not a picture that can be read"),
     ("no calibration file", change("calibration", to="gone.yaml"), "calibration: found 'gone.yaml':"),
     (
         "no model",
@@ -201,7 +205,12 @@ def test_a_fault_is_on_its_line(tmp_path: Path) -> None:
         ("", "wanted keys and values"),
         ("recipe: 1\nname: x\n", "no check in it"),
         ("recipe: 1\nname: x\nprepare:\n  s: {tool: smooth}\n", "no check in it"),
-        ("a: &a 1\nb: " + "*a" * 3, "not valid YAML"),
+        ("a: &a 1\nb: *a\n", ":1: anchors and aliases (& and *) are not allowed"),
+        ("name: *gone\n", ":1: anchors and aliases"),
+        ("a: &a [x, x]\nb: &b [*a, *a]\nc: &c [*b, *b]\n", "anchors and aliases"),
+        ("recipe: " + "[" * 3000 + "]" * 3000, "nested too deeply"),
+        ("recipe: " + "9" * 5000, "recipe"),
+        ("recipe: !!python/object:os.system 1\nname: x\n", "recipe"),
     ],
 )
 def test_text_that_is_no_recipe(tmp_path: Path, text: str, said: str) -> None:
@@ -254,3 +263,21 @@ def test_recipes_of_a_folder_by_number(tmp_path: Path) -> None:
 def test_folder_that_is_none(tmp_path: Path) -> None:
     found, faults = find_recipes(tmp_path / "gone")
     assert found == {} and "not a folder" in faults[0]
+
+
+def test_torn_and_twisted_text_is_a_file_error_or_a_recipe(tmp_path: Path) -> None:
+    text = (Path(__file__).parents[2] / "recipes" / "plate.yaml").read_text(encoding="utf-8")
+    rng = random.Random(1)
+    path = tmp_path / "r.yaml"
+    refused = 0
+    for _ in range(60):
+        a, b = sorted(rng.sample(range(len(text)), 2))
+        b = min(b, a + 40)
+        filler = rng.choice(["", ":", "\n", "- ", "  ", "[", "}", "\t", "null", "'", "\x00", "é", "#", "&a ", "1e999"])
+        path.write_text(text[:a] + filler + text[b:], encoding="utf-8")
+        try:
+            read_spec(path)[2]
+        except FileError as error:
+            refused += 1
+            assert str(error).startswith(str(path))
+    assert refused > 5
