@@ -2,6 +2,7 @@
 #   PYTHON=python3.12      another Python (3.10 or newer)
 #   WHEELHOUSE=folder      packages from a folder instead of the network
 #   PARTS=200 RATE=5       parts of the demo (without PARTS: until stopped) and parts a second
+#   PORT=18831             another port for the demo's broker
 #   TESTS=tests/plc        part of the tests
 SHELL = /bin/sh
 .DEFAULT_GOAL := help
@@ -11,6 +12,7 @@ PYTHON ?=
 WHEELHOUSE ?=
 PARTS ?=
 RATE ?=
+PORT ?=
 TESTS ?=
 RUN = .venv/bin/python
 PYTEST = $(RUN) -m pytest -o asyncio_default_fixture_loop_scope=function
@@ -22,7 +24,7 @@ help: ## this list
 
 demo: ## a whole inspection station on this computer: simulated PLC, virtual camera, terminal
 	@sh tools/setup.sh
-	@$(RUN) -m inspector demo $(if $(PARTS),--parts $(PARTS)) $(if $(RATE),--rate $(RATE))
+	@$(RUN) -m inspector demo $(if $(PARTS),--parts $(PARTS)) $(if $(RATE),--rate $(RATE)) $(if $(PORT),--port $(PORT))
 
 test: ## style, types and every test, with coverage
 	@sh tools/setup.sh test
