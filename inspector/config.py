@@ -58,7 +58,11 @@ class CameraConfig(Model):
         description="`software`: a trigger that can't be fired for so long is given up: the part moved on.",
     )
     window_ms: int = Field(
-        100, ge=1, le=10000, description="`wired`: most time between a picture and its part's announcement by the PLC."
+        100,
+        ge=1,
+        le=10000,
+        description="`wired`: most time between a picture and its part's announcement by the PLC; "
+        "less than half the time between two parts.",
     )
 
 

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from inspector.acquire import features
 from inspector.acquire.camera import DeviceError, Exposure, IncompleteFrame, SettingsError, Take
 from inspector.acquire.features import Value
+from inspector.acquire.visit import Feature
 from inspector.config import CameraFile
 from inspector.ring import PIXEL_TYPES
 
@@ -120,6 +121,21 @@ class _Nodes:
             return self._node(name).get_access_mode() in _WRITABLE
         return False
 
+    def categories(self) -> list[Any]:
+        """Categories below Root, in the camera's order, those within others too."""
+        open_ones, result = [self._map.get_node("Root")] if self.has("Root") else [], []
+        while open_ones:
+            category = open_ones.pop(0)
+            result.append(category)
+            inner = [f for f in category.features if isinstance(f, genapi.ICategory)]
+            open_ones = [*inner, *open_ones]
+        return result
+
+    def features(self, category: Any) -> list[Feature]:
+        """What stands in a category itself."""
+        name = str(category.node.name)
+        return [_feature(f, name) for f in category.features if not isinstance(f, genapi.ICategory)]
+
     def look_again(self) -> None:
         """Forget what is cached here, so that reads show what the camera holds now."""
         self._map._invalidate_nodes()
@@ -131,6 +147,27 @@ class _Nodes:
         if not self._map.has_node(name):
             raise ValueError("this camera has no such feature")
         return self._map.get_node(name)
+
+
+def _feature(node: Any, category: str) -> Feature:
+    mode = node.get_access_mode()
+    access = {genapi.EAccessMode.RO: "RO", genapi.EAccessMode.RW: "RW", genapi.EAccessMode.WO: "WO"}.get(mode, "NA")
+    value = unit = allowed = ""
+    try:
+        if isinstance(node, genapi.ICommand):
+            value = "(command)"
+        elif access in ("RO", "RW"):
+            value = node.to_string() if isinstance(node, genapi.IRegister) else str(node.value)
+            if isinstance(node, (genapi.IInteger, genapi.IFloat)):
+                unit, allowed = node.unit, _range(node, unit=False)
+            elif isinstance(node, genapi.IEnumeration):
+                allowed = ", ".join(_entries(node))
+            elif isinstance(node, genapi.IBoolean):
+                allowed = "true, false"
+    except (*VENDOR_ERRORS, AttributeError, TypeError) as error:
+        value = f"(can't be read: {_words(error)})"
+    visibility = genapi.EVisibility(node.node.visibility).name
+    return Feature(str(node.node.name), category, access, value[:200], unit, allowed, visibility)
 
 
 def _execute(node: Any, value: Value) -> None:
@@ -161,12 +198,12 @@ def _entries(node: Any) -> list[str]:
     return [e.symbolic for e in node.entries if e.get_access_mode() in _READABLE]
 
 
-def _range(node: Any) -> str:
+def _range(node: Any, *, unit: bool = True) -> str:
     """``16 to 1280 in steps of 4 us``."""
     stepped = isinstance(node, genapi.IInteger) or node.has_inc()
     step = f" in steps of {node.inc:g}" if stepped and node.inc != 1 else ""
-    unit = f" {node.unit}" if node.unit else ""
-    return f"{node.min:.15g} to {node.max:.15g}{step}{unit}"
+    of = f" {node.unit}" if unit and node.unit else ""
+    return f"{node.min:.15g} to {node.max:.15g}{step}{of}"
 
 
 @contextlib.contextmanager
@@ -473,6 +510,20 @@ class GenicamCamera:
         acquirer, self._acquirer, self._nodes = self._acquirer, None, None
         if acquirer is not None:
             self.stranded_bytes += _force_close(self._library.harvester, acquirer)
+
+
+def describe(library: Library, serial: str, wanted: Mapping[str, Value]) -> tuple[list[Feature], list[str]]:
+    """Every feature of a device as it is now, and how they differ from the wanted ones. Raises DeviceError."""
+    acquirer = library.acquirer(serial)
+    try:
+        nodes = _Nodes(acquirer.remote_device.node_map)
+        # first of all: to look at a selected feature its selector has to be moved
+        found = [feature for category in nodes.categories() for feature in nodes.features(category)]
+        return found, features.differing(nodes, wanted)
+    except VENDOR_ERRORS as error:
+        raise DeviceError(f"camera {serial} can't be read: {_words(error)}") from error
+    finally:
+        _force_close(library.harvester, acquirer)
 
 
 def _force_close(harvester: Any, acquirer: Any) -> int:

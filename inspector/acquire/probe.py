@@ -6,14 +6,13 @@ It prints one JSON object: ``{"producers": [path], "devices": [{serial, model, v
 
 from __future__ import annotations
 
-import json
-import os
-import signal
-import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from inspector.acquire import apart
+from inspector.acquire.camera import DeviceError
 
 LIMIT_S = 20.0
 
@@ -32,57 +31,31 @@ def probe(
 ) -> Probed:
     """List devices in a child process; never raises, never takes longer than ``limit_s``."""
     named = ", ".join(map(str, producers)) or "on GENICAM_GENTL64_PATH"
-    child = subprocess.Popen(
-        [sys.executable, "-m", "inspector.acquire.probe", *map(str, producers)],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        env={**os.environ, **(environment or {})},
-        start_new_session=True,
-    )
-    with child:
-        try:
-            output, _ = child.communicate(timeout=limit_s)
-        except subprocess.TimeoutExpired:
-            os.killpg(child.pid, signal.SIGKILL)
-            return Probed((), (), f"GenTL producer {named} hangs: no answer within {limit_s:.0f} s")
-    if child.returncode < 0:
-        try:
-            how = signal.Signals(-child.returncode).name
-        except ValueError:
-            how = f"signal {-child.returncode}"
-        return Probed((), (), f"GenTL producer {named} crashed ({how})")
     try:
-        told = json.loads(output)
-        return Probed(tuple(told["producers"]), tuple(told["devices"]), told["error"] or "")
-    except (ValueError, KeyError, TypeError):
-        return Probed((), (), f"GenTL producer {named} ended the process (exit status {child.returncode})")
+        told = apart.ask("inspector.acquire.probe", [*map(str, producers)], limit_s=limit_s, environment=environment)
+    except apart.Died as how:
+        return Probed((), (), f"GenTL producer {named} {how}")
+    except DeviceError as error:
+        return Probed((), (), str(error))
+    return Probed(tuple(told["producers"]), tuple(told["devices"]), "")
 
 
 def main(arguments: Sequence[str]) -> None:
     """The child: load, list, print."""
-    answer = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)  # whatever a vendor prints must not get into the answer
-    told: dict[str, object] = {"producers": [], "devices": [], "error": None}
-    try:
-        from inspector.acquire.camera import DeviceError
-        from inspector.acquire.genicam import Library, producers
+    apart.tell(lambda: _look([Path(argument) for argument in arguments]))
 
-        try:
-            found = [Path(argument) for argument in arguments] or producers(None)
-            missing = [path for path in found if not path.is_file()]
-            if missing:
-                raise DeviceError(f"there is no GenTL producer {missing[0]}")
-            told["producers"] = [str(path) for path in found]
-            library = Library(found)
-            told["devices"] = library.devices()
-            library.close()
-        except DeviceError as error:
-            told["error"] = str(error)
-    except ImportError as error:
-        told["error"] = f"harvesters or genicam can't be imported ({error})"
-    json.dump(told, answer)
-    answer.close()
+
+def _look(named: Sequence[Path]) -> Mapping[str, object]:
+    from inspector.acquire.genicam import Library, producers
+
+    found = list(named) or producers(None)
+    missing = [path for path in found if not path.is_file()]
+    if missing:
+        raise DeviceError(f"there is no GenTL producer {missing[0]}")
+    library = Library(found)
+    devices = library.devices()
+    library.close()
+    return {"producers": [str(path) for path in found], "devices": devices}
 
 
 if __name__ == "__main__":
