@@ -138,4 +138,6 @@ def _limits(check: Check) -> str:
         return f"{check.lower:g} to {check.upper:g}"
     if check.lower is not None:
         return f"at least {check.lower:g}"
+    if check.upper is not None and "." not in check.step:
+        return f"at most {check.upper:g}"
     return f"below {check.upper:g}" if check.upper is not None else ""

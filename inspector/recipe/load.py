@@ -81,7 +81,10 @@ class LoadedRecipe:
 
 
 def load_recipe(path: Path, *, backend: Wish = "auto", cache_dir: Path | None = None, threads: int = 1) -> LoadedRecipe:
-    """Read, check and open a recipe; ``threads`` is for its models. Raises FileError with every problem."""
+    """Read, check and open a recipe; ``threads`` is for its models.
+
+    Raises FileError with every problem, and AcceleratorLost when this process can't use its accelerator any more.
+    """
     spec, file, problems = read_spec(path)
     if spec is None:
         raise FileError(problems)

@@ -22,7 +22,7 @@ from inspector.codes import Code
 from inspector.parts import Frame, FrameRef, InspectionFault, Part, Trigger, Verdict
 from inspector.recipe.judge import judge
 from inspector.recipe.load import LoadedRecipe, load_recipe
-from inspector.recipe.shelf import Wish
+from inspector.recipe.shelf import AcceleratorLost, Wish
 from inspector.ring import RingReader
 from inspector.wire import Judge, Judged, Load, Loaded, LoadFailed, Ping, Stop
 from inspector.yamlfile import FileError
@@ -43,6 +43,7 @@ class JudgeProcess:
         self._threads = threads
         self._recipe: LoadedRecipe | None = None
         self._rings = RingReader()
+        self._lost = False  # the accelerator, while loading
 
     def run(self) -> int:
         """Answer messages until the station says stop or is gone; the exit status."""
@@ -53,6 +54,8 @@ class JudgeProcess:
                     self._channel.pong(message)
                 elif isinstance(message, Load):
                     self._channel.send(self._load(message.path))
+                    if self._lost:
+                        return EXIT_POISONED
                 elif isinstance(message, Judge):
                     self._channel.send(Judged(self._judge(message)))
                     if self._recipe is not None and self._recipe.store.poisoned:
@@ -78,7 +81,8 @@ class JudgeProcess:
             recipe = load_recipe(Path(path), backend=self._backend, cache_dir=self._cache_dir, threads=self._threads)
         except FileError as error:
             return LoadFailed(path, str(error))
-        except InspectionFault as fault:
+        except AcceleratorLost as fault:
+            self._lost = True
             return LoadFailed(path, f"{path}: {fault.text}")
         except Exception as error:  # the station must hear of it, whatever it is
             _log.error("loading %s broke: %s", path, traceback.format_exc())

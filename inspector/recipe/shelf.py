@@ -28,6 +28,10 @@ class ArtefactError(ValueError):
         self.reference = reference
 
 
+class AcceleratorLost(InspectionFault):
+    """The accelerator failed for good under this process: another process may load the recipe, this one can't."""
+
+
 class Store:
     """All artefacts of one recipe: opened once, their digests noted for the recipe's sha."""
 
@@ -66,8 +70,8 @@ class Store:
         return image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
 
     def model(self, reference: str) -> tuple[Any, Session]:
-        """Model package and its warmed-up session."""
-        from inspector.infer.backend import open_session  # models are rare, and their imports are heavy
+        """Model package and its warmed-up session. Raises AcceleratorLost as well."""
+        from inspector.infer.backend import PoisonedFault, open_session  # models are rare, and their imports are heavy
         from inspector.infer.package import load_package
 
         name, digest = _split(reference)
@@ -80,6 +84,8 @@ class Store:
             self._prove(reference, digest, package.sha)
             try:
                 session = open_session(package, self._wish, self._cache_dir, threads=self._threads)
+            except PoisonedFault as fault:
+                raise AcceleratorLost(fault.code, fault.text) from fault
             except InspectionFault as fault:
                 raise ArtefactError(reference, f"found {reference!r}: {fault.text}") from None
             self._models[name] = (package, session)

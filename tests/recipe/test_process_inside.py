@@ -13,10 +13,12 @@ import pytest
 from inspector import wire
 from inspector.child import Channel
 from inspector.codes import Code
+from inspector.infer import backend
 from inspector.parts import FrameRef, InspectionFault, Outcome
 from inspector.recipe import process
 from inspector.recipe.shelf import Store
 from inspector.ring import Ring
+from tests.infer.model_packages import write_package
 from tests.recipe.pictures import mark, part
 from tests.recipe.recipes import good, write
 
@@ -83,13 +85,26 @@ def test_load_that_breaks_is_told(talk: Talk, tmp_path: Path, monkeypatch: Any, 
     assert isinstance(failed, wire.LoadFailed) and type(error).__name__ in failed.text
 
 
-def test_backend_fault_at_load_is_told(talk: Talk, monkeypatch: Any) -> None:
-    def broken(*_: Any, **__: Any) -> Any:
-        raise InspectionFault(Code.RECIPE_INVALID, "the model gives other answers")
+def with_model(folder: Path) -> wire.Load:
+    write_package(folder / "models" / "tiny")
+    recipe = good()
+    recipe["defects"] = {"face": {"tool": "segment", "model": "tiny", "reject": {"x": "ignore"}}}
+    return wire.Load(str(write(folder, recipe)))
 
-    monkeypatch.setattr(process, "load_recipe", broken)
-    (failed,) = talk(wire.Load("x.yaml"))
-    assert failed.text == "x.yaml: the model gives other answers"
+
+@pytest.mark.parametrize("poisoned", [False, True])
+def test_accelerator_lost_while_loading_is_told_and_ends_the_process(
+    talk: Talk, tmp_path: Path, monkeypatch: Any, poisoned: bool
+) -> None:
+    fault = backend.PoisonedFault("CUDA error 700") if poisoned else InspectionFault(303, "CUDA error 700")
+
+    def broken(*_: Any, **__: Any) -> Any:
+        raise fault
+
+    monkeypatch.setattr(backend, "open_session", broken)
+    failed = talk(with_model(tmp_path))[0]
+    assert isinstance(failed, wire.LoadFailed) and "CUDA error 700" in failed.text
+    assert talk.status == (process.EXIT_POISONED if poisoned else 0)
 
 
 def test_judging_that_breaks_costs_one_part(
