@@ -101,7 +101,8 @@ class Line:
             if self.stop:
                 return
             if time.monotonic() > end:
-                link = "no link to the broker" if not self._watch.link else "it is not ready"
+                why = self._watch.text or "it does not say why"
+                link = why if self._watch.link else "no link to the broker"
                 raise NotReady(f"the station was not ready within {self._settings.ready_wait_s:g} s: {link}")
             self._turn(time.monotonic_ns() + int(TICK_S * 1e9))
 

@@ -84,6 +84,7 @@ class Watch:
     boot: str = ""
     seq: int = 0
     old_boots: set[str] = field(default_factory=set)
+    text: str = ""  # what the station says it lacks
     gaps: int = 0  # numbers skipped between the verdicts that were used
 
     def link_changed(self, up: bool) -> None:
@@ -96,6 +97,7 @@ class Watch:
         """A message on ``state``; anything unreadable means not ready."""
         members = _object(payload)
         self.ready = members.get("ready") is True and _major(members) and members.get("state") == "EXECUTE"
+        self.text = str(members.get("text", ""))
 
     def heartbeat(self, payload: bytes, retained: bool, now_ns: int) -> None:
         """A message on ``hb``. It counts only when its number moves and it is not a stored one."""
