@@ -15,7 +15,7 @@ RATE ?=
 PORT ?=
 TESTS ?=
 RUN = .venv/bin/python
-PYTEST = $(RUN) -m pytest -o asyncio_default_fixture_loop_scope=function
+PYTEST = $(RUN) -m pytest
 export PYTHON WHEELHOUSE
 
 help: ## this list

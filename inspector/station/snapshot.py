@@ -80,6 +80,7 @@ class History:
         if verdict.outcome is Outcome.FAIL:
             self._rejects.append(time.monotonic())
             words = next((c.text for c in verdict.checks if c.code == verdict.code and c.text), verdict.text)
+            words = words.partition(":")[0]  # the recipe's own, without this part's figures
             self.codes[verdict.code] = (words, self.codes.get(verdict.code, ("", 0))[1] + 1)
         if verdict.outcome is not Outcome.NOT_INSPECTED:
             code, row = self.same_code
