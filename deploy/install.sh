@@ -249,5 +249,5 @@ set_up_broker
 copy_system_files
 [ -n "$root" ] || start_services
 say "done. Next: adapt /etc/inspector/firmware_config/station.yaml, then
-  inspector doctor /etc/inspector/firmware_config/station.yaml
+  inspector doctor
   systemctl start inspector"

@@ -16,7 +16,7 @@ STATION = Path("/etc/inspector/firmware_config/station.yaml")
 
 
 def doctor(
-    station: Annotated[Path, typer.Argument(help="The station file.")] = STATION,
+    station: Annotated[Path, typer.Option("--station", help="The station file.")] = STATION,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Name every missing piece of a real station and the command that mends it. Exit status 1: something is missing."""

@@ -363,7 +363,7 @@ def test_the_table_is_aligned_and_the_command_stands_below() -> None:
 
 def test_exit_status_and_json(make: Make) -> None:
     station = make(producer=VIRTUAL.with_name("none.cti"))
-    done = CliRunner().invoke(build("doctor"), ["doctor", str(station), "--json"])
+    done = CliRunner().invoke(build("doctor"), ["doctor", "--station", str(station), "--json"])
     told = json.loads(done.stdout)
     assert done.exit_code == 1
     assert told["ok"] is False
