@@ -225,14 +225,14 @@ class World:
         try:
             while shown.poll() is None and process.poll() is None:
                 self._tend()
-            if shown.poll() not in (None, 0):
-                _sane_terminal()  # it was killed and could not tidy up
         finally:
-            _end(shown)
+            if _end(shown):
+                _sane_terminal()  # it was ended from outside and could not tidy up
             code = _end(process)
             log.close()
         with contextlib.suppress(OSError):
-            typer.echo((self.folder / "line.log").read_text(encoding="utf-8").rpartition("\n\n")[2])
+            _, head, summary = (self.folder / "line.log").read_text(encoding="utf-8").rpartition("PLC's book:")
+            typer.echo(head + summary)
         typer.echo(f"logs, ledger and pictures: {self.folder.relative_to(ROOT)}")
         return code
 
