@@ -20,6 +20,7 @@ import numpy as np
 from inspector import child
 from inspector.codes import Code
 from inspector.parts import Frame, FrameRef, InspectionFault, Part, Trigger, Verdict
+from inspector.pixels import decode
 from inspector.recipe.judge import judge
 from inspector.recipe.load import LoadedRecipe, load_recipe
 from inspector.recipe.shelf import AcceleratorLost, Wish
@@ -114,7 +115,7 @@ class JudgeProcess:
                     f"Not inspected: the part is for recipe {part.recipe} ({part.recipe_sha[:12] or 'none'}), "
                     f"loaded is {recipe.number} ({recipe.sha[:12]})",
                 )
-            frames = [Frame(ref, self._rings.read(ref)) for ref in order.frames]
+            frames = [Frame(ref, decode(self._rings.read(ref), ref.pixel_format)) for ref in order.frames]
             verdict = judge(recipe, part, frames)
             if gone := [ref.camera for ref in order.frames if not self._rings.still(ref)]:
                 text = f"Not inspected: the picture of camera {gone[0]} was overwritten while it was judged"

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from inspector import wire
@@ -96,6 +97,19 @@ def test_load_and_judge(judge: Judge, ring: Ring, picture: Any, tmp_path: Path) 
     assert answer.verdict.outcome is Outcome.PASS, answer.verdict.text
     assert answer.verdict.part.seq == 7
     assert answer.verdict.frames[0].frame_id == 5
+
+
+def test_raw_colour_mosaic_is_decoded_before_tools_see_it(
+    judge: Judge, ring: Ring, picture: Any, tmp_path: Path
+) -> None:
+    loaded = load(judge, tmp_path)
+    tinted = picture.astype(np.float32)
+    tinted[0::2, 1::2] *= 0.7  # green
+    tinted[1::2, 0::2] *= 0.7
+    tinted[1::2, 1::2] *= 0.4  # blue; left as it is: red
+    ref = replace(put(ring, tinted.astype(np.uint8)), pixel_format="BayerRG8")
+    verdict = judge.ask(wire.Judge(part(sha=loaded.sha), (ref,))).verdict
+    assert verdict.outcome is Outcome.PASS, verdict.text
 
 
 def test_picture_that_was_overwritten_is_not_judged(judge: Judge, ring: Ring, picture: Any, tmp_path: Path) -> None:
