@@ -98,16 +98,18 @@ explain_pip() {
     fail "the packages could not be installed: $(grep -i '^error\|error:' $log | tail -n 1) (all of it: $log)"
 }
 
+# pip's own variables, so that its build environments see them too
+use_wheelhouse() {
+    [ -n "${WHEELHOUSE:-}" ] || return 0
+    [ -d "$WHEELHOUSE" ] || fail "there is no folder $WHEELHOUSE (WHEELHOUSE=...)."
+    PIP_NO_INDEX=1
+    # the variable is split at spaces, which a folder's name may have
+    PIP_FIND_LINKS=$(cd "$WHEELHOUSE" && printf 'file://%s' "$(pwd)" | sed 's/ /%20/g')
+    export PIP_NO_INDEX PIP_FIND_LINKS
+}
+
 install_packages() {
     say "installing packages into $venv (a few minutes the first time)"
-    if [ -n "${WHEELHOUSE:-}" ]; then
-        [ -d "$WHEELHOUSE" ] || fail "there is no folder $WHEELHOUSE (WHEELHOUSE=...)."
-        # pip's own variables, so that its build environments see them too
-        PIP_NO_INDEX=1 PIP_FIND_LINKS=$(cd "$WHEELHOUSE" && pwd)
-        # the variable is split at spaces, which a folder's name may have
-        PIP_FIND_LINKS=$(printf '%s' "file://$PIP_FIND_LINKS" | sed 's/ /%20/g')
-        export PIP_NO_INDEX PIP_FIND_LINKS
-    fi
     $venv/bin/python -m pip install --disable-pip-version-check --no-input --progress-bar off \
         --editable '.[dev]' >$log 2>&1 </dev/null || explain_pip
     $venv/bin/python -m pip check >>$log 2>&1 ||
@@ -164,6 +166,7 @@ make_rtx() {
 
 main() {
     wanted=$(fingerprint)
+    use_wheelhouse
     if [ "$(cat $stamp 2>/dev/null)" != "$wanted" ] || ! venv_alive || ! right_python; then
         check_place
         python=$(find_python) || exit 1
