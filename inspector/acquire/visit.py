@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from inspector.acquire.genicam import Library
 
 LIMIT_S = 20.0
-FRAME_LIMIT_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -37,7 +36,7 @@ class Visit:
     producers: tuple[str, ...] = ()  # none: all on GENICAM_GENTL64_PATH
     camera_file: str = ""
     trigger: str = "software"
-    wait_s: float = 10.0  # `wired`: for the wire
+    wait_s: float = 10.0  # for the picture, after the trigger is fired or armed for the wire
     pixels: str = ""  # where the picture goes, a .npy file as the ring would hold it
 
 
@@ -62,8 +61,7 @@ def features(visit: Visit) -> tuple[list[Feature], list[str]]:
 
 def picture(visit: Visit) -> tuple[Exposure, NDArray[Any]]:
     """One picture with the camera file's settings: (H, W) or (H, W, 3) as the ring holds it. Raises DeviceError."""
-    limit_s = LIMIT_S + (visit.wait_s if visit.trigger == "wired" else FRAME_LIMIT_S)
-    told = _ask("picture", visit, limit_s)
+    told = _ask("picture", visit, LIMIT_S + visit.wait_s)
     exposure = told["exposure"]
     return Exposure(**{**exposure, "offset_px": tuple(exposure["offset_px"])}), np.load(visit.pixels)
 
@@ -107,20 +105,17 @@ def _picture(visit: Visit) -> Mapping[str, Any]:
     taken: list[NDArray[Any]] = []
     camera.open()
     try:
-        limit_s = FRAME_LIMIT_S
         if visit.trigger == "software":
             camera.trigger()
-        else:
-            limit_s = visit.wait_s
         try:
-            exposure = _fetched(camera, limit_s, taken)
+            exposure = _fetched(camera, visit.wait_s, taken)
         except IncompleteFrame:
             raise DeviceError(f"camera {visit.serial} sent an incomplete picture; check its cable") from None
     finally:
         camera.close()
     if exposure is None:
-        why = "of the trigger" if visit.trigger == "software" else ": no pulse came on its trigger wire"
-        raise DeviceError(f"camera {visit.serial} sent no picture within {limit_s:g} s {why}".replace(" :", ":"))
+        why = " of the trigger" if visit.trigger == "software" else ": no pulse came on its trigger wire"
+        raise DeviceError(f"camera {visit.serial} sent no picture within {visit.wait_s:g} s{why}")
     np.save(visit.pixels, taken[0])
     return {"exposure": asdict(exposure)}
 

@@ -113,7 +113,7 @@ def snapshot(
         Optional[Path],  # noqa: UP007,UP045
         typer.Option("--output", "-o", help="PNG file; default CAMERA.png."),
     ] = None,
-    wait_s: Annotated[float, typer.Option(min=0.1, max=600, help="Wired: how long to wait for its trigger.")] = 10.0,
+    wait_s: Annotated[float, typer.Option(min=0.1, max=600, help="How long to wait for the picture.")] = 10.0,
     station: StationOption = None,
     producer: ProducerOption = None,
 ) -> None:

@@ -1,7 +1,8 @@
-"""What is tried on GenicamCamera itself, each in a process of its own: ``python -m tests.acquire.scenarios NAME``."""
+"""What is tried on GenicamCamera itself, in processes of their own: ``python -m tests.acquire.scenarios NAME...``."""
 
 from __future__ import annotations
 
+import functools
 import gc
 import logging
 import os
@@ -38,6 +39,12 @@ def control() -> CameraControl:
     return CameraControl.open(Path(os.environ["VIRTUAL_CAMERA_CONTROL"]))
 
 
+@functools.cache
+def the_library() -> Library:
+    """One a process: a producer can be initialised only once."""
+    return Library([CTI])
+
+
 def camera(library: Library, trigger: str = "software", model: str | None = None, **features: Any) -> GenicamCamera:
     wanted = {**(SOFTWARE if trigger == "software" else WIRED), **features}
     return GenicamCamera(library, "VC0001", CameraFile(model=model, features=wanted), trigger)
@@ -61,7 +68,7 @@ def shot(opened: GenicamCamera, limit_s: float = 3.0) -> tuple[Exposure, NDArray
 
 def settings() -> None:
     """Each difference is an error that names feature, wanted and found or allowed."""
-    library = Library([CTI])
+    library = the_library()
     for features, says in (
         ({"ExposureTyme": 1000}, ["ExposureTyme: wanted 1000, this camera has no such feature"]),
         ({"PixelFormat": "Mono9"}, ["PixelFormat: wanted Mono9, allowed: Mono8, Mono12, BayerRG8, RGB8"]),
@@ -102,7 +109,7 @@ def reopening() -> None:
 
     In every fourth cycle the producer gives no buffer back; genicam keeps these for ever, so they are counted.
     """
-    link, library = control(), Library([CTI])
+    link, library = control(), the_library()
     opened = camera(library)
     process = psutil.Process()
     styles = ("Silent", "Error", "Silent", "Strict")
@@ -137,7 +144,7 @@ def reopening() -> None:
 
 def failed_opening() -> None:
     """What harvesters leaves open when its constructor fails is closed again."""
-    library = Library([CTI])
+    library = the_library()
     opened = camera(library)
     home = os.environ.get("TMPDIR")
     tempfile.tempdir = "/nowhere"  # it writes the camera's description to a file
@@ -156,7 +163,7 @@ def failed_opening() -> None:
 
 def faults() -> None:
     """Nothing of the vendor's comes out of any call: a picture, None, IncompleteFrame or DeviceError."""
-    link, library = control(), Library([CTI])
+    link, library = control(), the_library()
     for style in ("Silent", "Error", "Strict"):
         opened = camera(library)
         opened.open()
@@ -200,7 +207,7 @@ def faults() -> None:
 
 def formats() -> None:
     """A picture of every format, through the ring to what tools see."""
-    link, library = control(), Library([CTI])
+    link, library = control(), the_library()
     y, x = np.mgrid[0:ROWS, 0:COLUMNS]
     colour = np.dstack([x % 200 + 20, (x + y) % 180 + 30, np.full_like(x, 0) + y]).astype(np.uint8)
     # colours change slowly, so that a Bayer picture can be compared with what it was made of
@@ -250,7 +257,7 @@ def formats() -> None:
 
 def chunks() -> None:
     """Only what a camera file switches on can be read with each picture; the rest comes from the settings."""
-    library = Library([CTI])
+    library = the_library()
     off = {f"ChunkEnable[ChunkSelector={n}]": False for n in ("FrameID", "Timestamp", "ExposureTime", "Gain")}
     for features in ({"ChunkModeActive": False}, off, {**off, "ChunkEnable[ChunkSelector=ExposureTime]": True}):
         kept = {k: v for k, v in SOFTWARE.items() if "Chunk" not in k}
@@ -266,7 +273,7 @@ def chunks() -> None:
 
 def plugged_in_later() -> None:
     """A camera that the producer did not list at the start is found when it is there."""
-    library = Library([CTI])
+    library = the_library()
     library.harvester.device_info_list.clear()  # as when it had no power yet
     opened = camera(library)
     opened.open()
@@ -279,7 +286,6 @@ def plugged_in_later() -> None:
     opened.close()
     other.close()
     assert [d["access"] for d in library.devices()] == ["free", "free"]
-    library.close()
 
 
 def side_effects() -> None:
@@ -289,7 +295,7 @@ def side_effects() -> None:
     assert list(logging.root.handlers) == HANDLERS
     theirs = logging.getLogger("harvesters.core")
     assert theirs.handlers == [] and theirs.propagate and not theirs.isEnabledFor(logging.ERROR)
-    opened = camera(Library([CTI]))
+    opened = camera(the_library())
     opened.open()
     assert signal.getsignal(signal.SIGINT) is SIGINT
     opened.close()
@@ -332,5 +338,5 @@ def no_producers() -> None:
 
 
 if __name__ == "__main__":
-    globals()[sys.argv[1]]()
-    sys.stdout.flush()
+    for name in sys.argv[1:]:
+        globals()[name]()

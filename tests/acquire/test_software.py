@@ -11,7 +11,6 @@ from inspector.codes import Code
 from inspector.ring import Ring
 from inspector.wire import Captured, CaptureFailed
 from tests.acquire.rig import COLUMNS, ROWS, SOFTWARE, World, failed, part_picture, running
-from tools.virtual_camera.control import FAULTS
 
 
 async def test_each_part_gets_its_picture_with_its_passport(world: World) -> None:
@@ -80,26 +79,21 @@ async def test_random_faults_never_show_another_part(world: World) -> None:
     assert armed > 60 and outcomes["none"] > armed / 3 and outcomes["right"] > 150, outcomes
 
 
-@pytest.mark.parametrize(
-    ("fault", "parameters", "says"),
-    [
+async def test_a_fault_costs_one_part_and_says_why(world: World) -> None:
+    faults: list[tuple[str, dict[str, Any], str]] = [
         ("DropFrame", {}, "sent no picture within"),
         ("LoseTrigger", {}, "sent no picture within"),
         ("Incomplete", {"filled_percent": 40}, "sent an incomplete picture; check its cable"),
         ("Delay", {"delay_ms": 150}, "sent no picture within"),
-    ],
-)
-async def test_a_fault_costs_one_part_and_says_why(
-    fault: str, parameters: dict[str, Any], says: str, world: World
-) -> None:
-    assert fault in FAULTS
+    ]
     async with running(world.camera(frame_limit_ms=100)) as rig:
-        assert rig.number(await rig.capture(1)) == 1
-        rig.control.arm(0, fault, **parameters)
-        lost = failed(await rig.capture(2))
-        assert lost.code == Code.NO_FRAME and says in lost.text and "camera top" in lost.text
-        for number in range(3, 7):
-            assert rig.number(await rig.capture(number)) == number
+        for n, (fault, parameters, says) in enumerate(faults):
+            assert rig.number(await rig.capture(10 * n + 1)) == 10 * n + 1
+            rig.control.arm(0, fault, **parameters)
+            lost = failed(await rig.capture(10 * n + 2))
+            assert lost.code == Code.NO_FRAME and says in lost.text and "camera top" in lost.text
+            for number in range(10 * n + 3, 10 * n + 6):
+                assert rig.number(await rig.capture(number)) == number
         assert rig.gone == []
 
 

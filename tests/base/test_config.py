@@ -172,7 +172,7 @@ def test_two_cameras_with_one_serial_number(folder: Path) -> None:
         ("", "1: found None, wanted keys and values"),
         ("features: {Width: 1}\n---\nfeatures: {Width: 2}\n", "2: not valid YAML"),
         ("features: {Width: 1, Width: 2}\n", '1: found duplicate key "Width": each key may stand once'),
-        ("features: &a {Width: *b}\n", "1: not valid YAML: found undefined alias"),
+        ("features: &a {Width: *b}\n", "1: anchors and aliases (& and *) are not allowed"),
         ("features: {W: \x07}\n", " not valid YAML: "),
     ],
 )
