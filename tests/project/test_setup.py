@@ -99,7 +99,7 @@ def with_compiler(bare: Path) -> None:
 def test_no_venv_module(make: Make, bare: Path) -> None:
     with_compiler(bare)
     # a Python as Debian ships it: all there but ensurepip
-    program(bare, "python3", f'case "$*" in *ensurepip*) exit 1;; esac\nexec {sys.executable} "$@"')
+    program(bare, "python3", f'case "$*" in *ensurepip*) exit 1;; esac\nexec "{sys.executable}" "$@"')
     assert "python3 lacks the venv module; install it (Debian, Ubuntu: sudo apt install python3-venv)" in sentence(
         make()
     )
