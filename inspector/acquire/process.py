@@ -46,6 +46,7 @@ _log = logging.getLogger("camera")
 
 SLICE_S = 0.005  # one look at the camera, between looks at the station's messages
 IDLE_S = 0.05
+DRAIN_LIMIT = 100  # pictures at a time; the camera has a few buffers only
 STRANDED_LIMIT = 100 * 1024 * 1024
 CHECK_S = 0.5
 SETTINGS_CHECK_S = 5.0
@@ -184,16 +185,22 @@ class CameraLoop:
         self._check_at = now + CHECK_S
         live = self._camera.check()
         if now >= self._settings_at:
-            self._settings_at = now + SETTINGS_CHECK_S
-            changed = self._camera.differing()
-            if changed:
-                raise DeviceError(f"settings of camera {self._name} were changed by someone else: {'; '.join(changed)}")
+            self._check_settings()
         if live != {k: self._info.get(k) for k in live}:
             self._info = {**self._info, **live}
-            self._say(True, "streaming")
+            self._tell(True, "streaming")
+
+    def _check_settings(self) -> None:
+        self._settings_at = time.monotonic() + SETTINGS_CHECK_S
+        changed = self._camera.differing()
+        if changed:
+            raise DeviceError(f"settings of camera {self._name} were changed by someone else: {'; '.join(changed)}")
 
     def _say(self, fresh: bool, text: str) -> None:
         _log.log(logging.INFO if fresh else logging.WARNING, "%s: %s", self._name, text)
+        self._tell(fresh, text)
+
+    def _tell(self, fresh: bool, text: str) -> None:
         ring = str(self._ring.path) if self._ring else ""
         self._channel.send(CameraState(fresh, text, {**self._info, "ring": ring} if fresh else {}))
 
@@ -245,7 +252,8 @@ class CameraLoop:
 
     # --- software trigger ----------------------------------------------------------------------------
     def _software(self) -> None:
-        self._drain()
+        if self._drain():
+            self._check_settings()  # with its trigger off it would go on, and the next one be taken for the part's
         if not self._wanted:
             return
         capture = self._wanted.popleft()
@@ -304,9 +312,9 @@ class CameraLoop:
         self._next_id = found + 1
         self._channel.send(Captured(capture.seq, self._ref(exposure, fired_ns)))
 
-    def _drain(self) -> None:
-        """Nothing has been asked for: whatever comes now is nobody's."""
-        while True:
+    def _drain(self) -> int:
+        """Nothing has been asked for: whatever comes now is nobody's. Returns how many came."""
+        for count in range(DRAIN_LIMIT):
             try:
                 exposure = self._camera.fetch(0.0, lambda image: None)
             except IncompleteFrame:
@@ -314,9 +322,10 @@ class CameraLoop:
                 self._next_id = None
                 continue
             if exposure is None:
-                return
+                return count
             self._stray("extra")
             self._next_id = exposure.frame_id + 1
+        raise DeviceError(f"camera {self._name} sends pictures without end that nobody asked for")
 
     # --- wired trigger -------------------------------------------------------------------------------
     @property
