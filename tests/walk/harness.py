@@ -127,12 +127,12 @@ class Plc(Peer):
 class Walk:
     """See the module's text."""
 
-    def __init__(self, folder: Path, *, recipes: list[dict[str, Any]] | None = None, **station: Any) -> None:
+    def __init__(self, folder: Path, *, files: list[dict[str, Any]] | None = None, **station: Any) -> None:
         build()
         self.folder = folder
         self.control = CameraControl.create(folder / "camera.control", devices=1, sensor=(ROWS, COLUMNS))
         (folder / "recipes").mkdir()
-        for one in recipes or [recipe(1), recipe(2, bright=False)]:
+        for one in files or [recipe(1), recipe(2, bright=False)]:
             self.write_recipe(one)
         camera = {"serial": "VC0001", "producer": str(CTI), "features": str(write_yaml(folder / "top.yaml", {
             "features": SOFTWARE})), "trigger_limit_ms": 2000, "frame_limit_ms": 500, "slots": 8}  # fmt: skip

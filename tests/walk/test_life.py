@@ -29,7 +29,7 @@ def run_again(walk: Walk, file: Path | None = None) -> subprocess.CompletedProce
 
 def test_stop_start_crash_and_what_is_remembered(make_walk: Make, tmp_path: Path) -> None:
     """One long life, because each start costs seconds."""
-    walk = make_walk(recipes=[recipe(1), recipe(2, bright=False)], plc={"host": "127.0.0.1", "port": 1})
+    walk = make_walk(plc={"host": "127.0.0.1", "port": 1})
     walk.config["plc"]["port"] = walk.port
     write_yaml(walk.station_file, walk.config)
 
