@@ -15,6 +15,7 @@ import sqlite3
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -118,6 +119,8 @@ class Ledger:
         self._sim = sim
         self._queue: queue.Queue[_Write | None] = queue.Queue(QUEUE_BOUND)
         self._thread: threading.Thread | None = None
+        self._readers = ThreadPoolExecutor(1, thread_name_prefix="ledger reader")
+        self._reading: sqlite3.Connection | None = None  # belongs to the reader's thread
         self._clean = True
         self._next_seq = 1
         self._commands: OrderedDict[str, tuple[int, tuple[str, int | None]]] = OrderedDict()
@@ -378,7 +381,22 @@ class Ledger:
             raise
 
     async def _read(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        return await asyncio.to_thread(read_only, self._path, work)
+        return await asyncio.get_running_loop().run_in_executor(self._readers, self._read_now, work)
+
+    def _read_now(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """In the reader's thread: one connection that stays open, made anew after any trouble."""
+        try:
+            if self._reading is None:
+                self._reading = _open_read_only(self._path)
+            return work(self._reading)
+        except (sqlite3.Error, ValueError) as error:
+            self._end_reading()
+            raise StorageFault(f"ledger {self._path} can't be read: {error}") from error
+
+    def _end_reading(self) -> None:
+        reading, self._reading = self._reading, None
+        if reading is not None:
+            reading.close()
 
     def _run(self, connection: sqlite3.Connection) -> None:
         while True:
@@ -436,6 +454,8 @@ class Ledger:
         if self._thread is None:
             return True
         self._clean = clean
+        self._readers.submit(self._end_reading)
+        self._readers.shutdown(wait=False)
         with contextlib.suppress(queue.Full):
             self._queue.put(None, timeout=limit_s)
         self._thread.join(limit_s)
@@ -506,6 +526,10 @@ def _codes(connection: sqlite3.Connection, limit: int) -> list[tuple[int, str, i
     return [(r[0], r[1], r[2]) for r in connection.execute(sql, (Outcome.FAIL.value, limit))]
 
 
+def _open_read_only(path: Path) -> sqlite3.Connection:
+    return sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=2.0)
+
+
 def read_only(path: Path, work: Callable[[sqlite3.Connection], T]) -> T:
     """Do ``work`` on the ledger without being able to change it; also while the station runs.
 
@@ -514,8 +538,7 @@ def read_only(path: Path, work: Callable[[sqlite3.Connection], T]) -> T:
     if not path.is_file():
         raise StorageFault(f"there is no ledger {path}")
     try:
-        address = f"{path.resolve().as_uri()}?mode=ro"
-        with contextlib.closing(sqlite3.connect(address, uri=True, timeout=2.0)) as connection:
+        with contextlib.closing(_open_read_only(path)) as connection:
             return work(connection)
     except (sqlite3.Error, ValueError) as error:  # ValueError: a verdict of some other software
         raise StorageFault(f"ledger {path} can't be read: {error}") from error

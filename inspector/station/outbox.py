@@ -13,6 +13,8 @@ from inspector.station.ledger import Ledger
 
 IN_FLIGHT = 10
 RETRY_S = 10.0
+PACE_S = 0.1
+COUNT_EVERY_S = 1.0
 
 
 class Outbox:
@@ -28,6 +30,7 @@ class Outbox:
         self._last_id = 0
         self._rounds = 0  # counts the times that everything was begun again from the oldest
         self._wake = asyncio.Event()
+        self._counted_at = 0.0
         self.depth = 0
 
     def wake(self) -> None:
@@ -56,7 +59,12 @@ class Outbox:
             # a trouble with the disk is told by those who wait for a verdict; here it only means later
             with contextlib.suppress(InspectionFault):
                 await self._settle()
-                await self._offer()
+                more = await self._offer()
+                if time.monotonic() - self._counted_at > COUNT_EVERY_S:
+                    self._counted_at = time.monotonic()
+                    self.depth = await self._ledger.outbox_depth()
+                if not more:
+                    await asyncio.sleep(PACE_S)  # records have time: several at once cost the walk less
 
     async def _settle(self) -> None:
         done, self._acked = self._acked, []
@@ -67,7 +75,8 @@ class Outbox:
                 self._acked = done + self._acked
                 raise
 
-    async def _offer(self) -> None:
+    async def _offer(self) -> bool:
+        """Send what may be sent; True when more is waiting than could be."""
         now = time.monotonic()
         if self._in_flight and now - next(iter(self._in_flight.values())) > RETRY_S:
             self.link_down()  # an acknowledgement went missing: begin again from the oldest
@@ -78,11 +87,10 @@ class Outbox:
             if this_round != self._rounds:
                 continue
             if not rows:
-                break
+                return False
             for outbox_id, seq, payload in rows:
                 if seq >= settled_below or not self._send(outbox_id, payload):
-                    self.depth = await self._ledger.outbox_depth()
-                    return
+                    return False
                 self._in_flight[outbox_id] = now
                 self._last_id = outbox_id
-        self.depth = await self._ledger.outbox_depth() if self._in_flight else 0
+        return True
