@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -121,8 +122,12 @@ def main() -> None:
     given = arguments.parse_args()
     channel = start(given.fd, "archive")
     cv2.setNumThreads(1)
-    given.previews.mkdir(parents=True, exist_ok=True)
-    retention = Retention(given.folder, given.budget_mb * 1_000_000, given.min_free_mb * 1_000_000)
+    try:
+        given.previews.mkdir(parents=True, exist_ok=True)
+        retention = Retention(given.folder, given.budget_mb * 1_000_000, given.min_free_mb * 1_000_000)
+    except OSError as problem:
+        _log.error("pictures can't be kept: %s", problem)
+        sys.exit(1)
     try:
         Archivist(channel, retention, given.previews).run()
     except EOFError:

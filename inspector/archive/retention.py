@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
-from collections import deque
+from collections import OrderedDict
 from dataclasses import dataclass, field
 from pathlib import Path
 
+_UNFINISHED = ".tmp"
 RANKS = ("pass", "not_inspected", "fail")  # in the order in which they go
 
 
@@ -20,14 +22,21 @@ class Retention:
     min_free_bytes: int
     used_bytes: int = 0
     dropped: int = 0
-    _files: dict[str, deque[tuple[Path, int]]] = field(default_factory=dict)
+    _files: dict[str, OrderedDict[Path, int]] = field(default_factory=dict)  # sizes, oldest first
 
     def __post_init__(self) -> None:
         for rank in RANKS:
             (self.folder / rank).mkdir(parents=True, exist_ok=True)
-            found = sorted((p for p in (self.folder / rank).rglob("*") if p.is_file()), key=lambda p: p.stat().st_mtime)
-            self._files[rank] = deque((p, p.stat().st_size) for p in found)
-            self.used_bytes += sum(size for _, size in self._files[rank])
+            found = []
+            for path in (self.folder / rank).rglob("*"):
+                with contextlib.suppress(FileNotFoundError):  # somebody is tidying up
+                    if path.name.endswith(_UNFINISHED):
+                        path.unlink()
+                    elif path.is_file():
+                        status = path.stat()
+                        found.append((status.st_mtime_ns, path, status.st_size))
+            self._files[rank] = OrderedDict((path, size) for _, path, size in sorted(found))
+            self.used_bytes += sum(self._files[rank].values())
 
     def free_bytes(self) -> int:
         """Free space where the pictures lie."""
@@ -49,24 +58,24 @@ class Retention:
 
     def _remove_oldest(self, rank: str) -> bool:
         files = self._files[rank]
-        while files:
-            path, size = files.popleft()
-            self.used_bytes -= size
-            self.dropped += 1
-            try:
-                path.unlink()
-            except FileNotFoundError:
-                continue  # somebody copied it off and deleted it
-            except OSError:
-                return False
-            return True
-        return False
+        if not files:
+            return False
+        path, size = files.popitem(last=False)
+        try:
+            path.unlink(missing_ok=True)  # somebody may have copied it off and deleted it
+        except OSError:
+            files[path] = size  # not ours to delete: it still takes its place, and is tried last
+            files.move_to_end(path)
+            return False
+        self.used_bytes -= size
+        self.dropped += 1
+        return True
 
     def write(self, rank: str, name: str, data: bytes) -> Path:
         """Write a whole file or none: temporary name, fsync, rename. Raises OSError."""
         path = self.folder / rank / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(path.name + ".tmp")
+        temporary = path.with_name(path.name + _UNFINISHED)
         try:
             with open(temporary, "wb") as file:
                 file.write(data)
@@ -76,6 +85,7 @@ class Retention:
         except OSError:
             temporary.unlink(missing_ok=True)
             raise
-        self._files[rank].append((path, len(data)))
-        self.used_bytes += len(data)
+        files = self._files[rank]
+        self.used_bytes += len(data) - files.pop(path, 0)
+        files[path] = len(data)
         return path

@@ -7,6 +7,7 @@ import itertools
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -283,7 +284,13 @@ class Walk:
         return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.split("{")[0].split(" ")[0] == name)
 
     def wait_status(self, condition: Callable[[dict[str, Any]], Any], what: str = "status") -> None:
-        wait_for(lambda: condition(self.status()), LIMIT_S, what)
+        def holds() -> bool:
+            with contextlib.closing(socket.socket(socket.AF_UNIX)) as probe:
+                if probe.connect_ex(str(self.socket)):
+                    return False  # not there yet
+            return bool(condition(self.status()))
+
+        wait_for(holds, LIMIT_S, what)
 
     def alarms(self) -> dict[str, str]:
         """State by id."""

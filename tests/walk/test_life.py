@@ -161,7 +161,7 @@ def test_records_survive_an_outage_with_a_crash_inside_and_results_do_not(make_w
     wait_for(lambda: walk.status()["queues"]["outbox"]["depth"] == 0, LIMIT_S, "an empty outbox")
     assert plc.of("result") == []  # nothing stale
     last = plc.inspect()
-    seqs = [r["seq"] for r in search(walk.ledger, limit=1000)]
+    seqs = [r.seq for r in search(walk.ledger, limit=1000)]
     assert sorted(seqs) == sorted([r["seq"] for r in (*before, *after, last)])
     walk.books_are_honest()
 
