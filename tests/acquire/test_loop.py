@@ -1,0 +1,228 @@
+"""CameraLoop with a camera that follows a script: what no producer can be made to do, GigE's counters for one."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from inspector.acquire.camera import Exposure, IncompleteFrame, Take
+from inspector.acquire.process import CameraLoop
+from inspector.child import Channel
+from inspector.codes import Code
+from inspector.config import CameraConfig
+from inspector.wire import (
+    CameraState,
+    Capture,
+    Captured,
+    CaptureFailed,
+    FromChild,
+    Stop,
+    Stray,
+    decode_from_child,
+    encode_to_child,
+)
+
+LIMIT_S = 10.0
+NOTHING = -1
+INCOMPLETE = -2
+
+
+class Scripted:
+    """Gives the frame ids of a script: after each trigger (software), or one by one (wired)."""
+
+    stranded_bytes = 0
+
+    def __init__(self, *script: list[int]) -> None:
+        self.script = deque(script)
+        self.queue: deque[int] = deque()
+        self.opened = self.restarts = 0
+        self.changed: list[str] = []
+        self.endless = False
+
+    def open(self) -> dict[str, Any]:
+        self.opened += 1
+        return {"width": 8, "height": 4, "pixel_format": "Mono8"}
+
+    def trigger(self) -> None:
+        self.queue.extend(self.script.popleft())
+
+    def fetch(self, limit_s: float, take: Take) -> Exposure | None:
+        if self.endless and self.opened == 1:
+            self.queue.append(1)
+        found = self.queue.popleft() if self.queue else NOTHING
+        if found == NOTHING:
+            time.sleep(limit_s)
+            return None
+        if found == INCOMPLETE:
+            raise IncompleteFrame
+        take(np.full((4, 8), found % 251, np.uint8))
+        return Exposure(found, 8, 4, "Mono8", 1.0, 0.0, 0, (0, 0))
+
+    def restart(self) -> None:
+        self.restarts += 1
+        self.queue.clear()
+
+    def check(self) -> dict[str, Any]:
+        return {"temperature_c": 40.0 + self.opened}
+
+    def differing(self) -> list[str]:
+        return self.changed
+
+    def close(self) -> None:
+        self.queue.clear()
+
+
+class Loop:
+    """A loop in a thread, and the station's end of its channel."""
+
+    def __init__(self, folder: Path, camera: Scripted, **config: Any) -> None:
+        ours, theirs = socket.socketpair()
+        ours.settimeout(LIMIT_S)
+        self.socket, self._file, self._theirs = ours, ours.makefile("rb"), theirs
+        settings = CameraConfig(
+            serial="1", features=folder, **{"frame_limit_ms": 60, "trigger_limit_ms": 5000, **config}
+        )
+        self.loop = CameraLoop("top", settings, Channel(theirs), camera, folder)
+        self.thread = threading.Thread(target=self.loop.run)
+        self.thread.start()
+        self.seq = 0
+        self.strays: dict[str, int] = {}
+        self.state = self.wait(CameraState)
+
+    def ask(self) -> None:
+        self.seq += 1
+        now = time.monotonic_ns()
+        self.socket.sendall(encode_to_child(Capture(self.seq, now, now + 5_000_000_000)))
+
+    def wait(self, *kinds: type) -> Any:
+        while True:
+            message: FromChild = decode_from_child(self._file.readline())
+            if isinstance(message, Stray):
+                self.strays[message.what] = self.strays.get(message.what, 0) + message.count
+            if isinstance(message, kinds):
+                return message
+
+    def answer(self) -> Any:
+        return self.wait(Captured, CaptureFailed)
+
+    def capture(self) -> Any:
+        self.ask()
+        return self.answer()
+
+    def close(self) -> None:
+        self.socket.sendall(encode_to_child(Stop()))
+        self.thread.join(LIMIT_S)
+        assert not self.thread.is_alive()
+        self._file.close()
+        self.socket.close()
+        self._theirs.close()
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Iterator[Any]:
+    made: list[Loop] = []
+
+    def start(camera: Scripted, **config: Any) -> Loop:
+        made.append(Loop(tmp_path, camera, **config))
+        return made[-1]
+
+    yield start
+    for loop in made:
+        loop.close()
+
+
+def ids(*answers: Any) -> list[int]:
+    return [a.frame.frame_id if isinstance(a, Captured) else -a.code for a in answers]
+
+
+@pytest.mark.parametrize(
+    "frame_ids", [[65534, 65535, 1, 2], [65535, 0, 1], [4294967295, 0, 1], [1 << 63, (1 << 63) + 1]]
+)
+def test_counters_that_wrap_are_no_gap(frame_ids: list[int], make: Any) -> None:
+    camera = Scripted(*[[n] for n in frame_ids])
+    loop = make(camera)
+    assert ids(*[loop.capture() for _ in frame_ids]) == frame_ids
+    assert camera.restarts == 0
+
+
+@pytest.mark.parametrize(
+    ("frame_ids", "stray"),
+    [([5, 5], "stale"), ([5, 3], "stale"), ([5, 7], "gap"), ([5, 0], "stale"), ([5, 1], "stale")],
+)
+def test_a_frame_id_that_is_not_due_is_no_picture(frame_ids: list[int], stray: str, make: Any) -> None:
+    camera = Scripted(*[[n] for n in frame_ids], [0])
+    loop = make(camera)
+    first, second, third = (loop.capture() for _ in range(3))
+    assert ids(first, second, third) == [5, -Code.NO_FRAME, 0]
+    assert f"sent picture {frame_ids[1]} where 6 was due: it may show another part" in second.text
+    assert loop.strays == {stray: 1} and camera.restarts == 1
+
+
+def test_what_comes_after_the_asked_picture_is_thrown_away(make: Any) -> None:
+    camera = Scripted([5, 6, INCOMPLETE, 8], [9])
+    loop = make(camera)
+    assert ids(loop.capture(), loop.capture()) == [5, 9]
+    assert loop.strays == {"extra": 2, "incomplete": 1}
+
+
+def test_a_picture_after_the_limit_never_comes_through(make: Any) -> None:
+    camera = Scripted([NOTHING] * 40 + [1], [2], [0])
+    loop = make(camera, frame_limit_ms=10)
+    first = loop.capture()
+    assert ids(first) == [-Code.NO_FRAME] and camera.restarts == 1
+    assert ids(loop.capture()) == [2]
+
+
+def test_pictures_without_end_are_a_camera_that_is_not_right(make: Any) -> None:
+    camera = Scripted([1])
+    camera.endless = True
+    loop = make(camera)
+    state = loop.wait(CameraState)
+    assert not state.fresh and "sends pictures without end that nobody asked for" in state.text
+    assert loop.wait(CameraState).fresh and camera.opened == 2
+    assert ids(loop.capture()) == [1]
+
+
+def test_unasked_pictures_and_changed_settings(make: Any) -> None:
+    camera = Scripted([5, 6], [1])
+    loop = make(camera)
+    camera.changed = ["TriggerMode: wanted On, found Off"]
+    assert ids(loop.capture()) == [5]
+    state = loop.wait(CameraState)
+    assert not state.fresh and state.text.endswith("changed by someone else: TriggerMode: wanted On, found Off")
+
+
+def test_live_values_are_told_when_they_change(make: Any) -> None:
+    loop = make(Scripted())
+    assert "temperature_c" not in loop.state.info
+    state = loop.wait(CameraState)
+    assert state.fresh and state.info["temperature_c"] == 41.0 and state.info["ring"] == loop.state.info["ring"]
+
+
+def test_a_doubled_picture_of_a_wired_camera_changes_nothing(make: Any) -> None:
+    camera = Scripted()
+    loop = make(camera, trigger="wired", window_ms=100)
+    for n, frames in enumerate(([7], [7, 3, 8], [9])):
+        loop.ask()
+        camera.queue.extend(frames)
+        assert ids(loop.answer()) == [7 + n]
+        time.sleep(0.15)
+    assert loop.strays == {"doubled": 2}
+
+
+def test_more_parts_waiting_than_can_be_told_apart(make: Any) -> None:
+    """The second is announced just when the first one's window ends."""
+    loop = make(Scripted(), trigger="wired", window_ms=100)
+    now = time.monotonic_ns()
+    for seq, age_ms in ((1, 101), (2, 0)):
+        received_ns = now - age_ms * 1_000_000
+        loop.socket.sendall(encode_to_child(Capture(seq, received_ns, now + 5_000_000_000)))
+    assert ids(loop.answer(), loop.answer()) == [-Code.NO_FRAME] * 2
