@@ -23,6 +23,11 @@ class _Job:
     lease: Lease
 
 
+def _worth(job: _Job) -> int:
+    """0: only a preview, whose newest counts; 1: a passed part; 2: what people will ask for."""
+    return 0 if not job.store else 1 if job.verdict.outcome is Outcome.PASS else 2
+
+
 class ArchiveDesk:
     """One archive process; pictures of passed parts are the first to be dropped when it falls behind."""
 
@@ -97,12 +102,14 @@ class ArchiveDesk:
 
     def _make_room(self, job: _Job) -> bool:
         """Drop a waiting picture that matters less than this one."""
-        for other in self._queue:
-            if not other.store or (other.verdict.outcome is Outcome.PASS and job.verdict.outcome is not Outcome.PASS):
-                self._queue.remove(other)
-                self._drop(other, held=True)
-                return True
-        return False
+        if not self._queue:
+            return False
+        least = min(self._queue, key=_worth)  # the oldest of them
+        if _worth(least) and _worth(least) >= _worth(job):
+            return False
+        self._queue.remove(least)
+        self._drop(least, held=True)
+        return True
 
     def _drop(self, job: _Job, *, held: bool) -> None:
         if held:

@@ -35,6 +35,7 @@ STARTS_BOUND = 5
 STARTS_WINDOW_S = 60.0
 BACK_OFF_S = (0.0, 0.1, 0.3, 1.0, 2.0)
 STRUGGLING_BACK_OFF_S = 5.0
+_BY_ITSELF = "it ended by itself"
 WRITE_BOUND = 4 * 1024 * 1024  # bytes that may wait for a child that does not read
 
 
@@ -152,7 +153,7 @@ class Child:
         """One life of the child; returns why it ended."""
         ours, theirs = socket.socketpair()
         pinger: asyncio.Task[None] | None = None
-        self._process, self.why = None, "it ended by itself"
+        self._process, self.why = None, _BY_ITSELF
         try:
             argv = [*self._argv, "--fd", str(theirs.fileno())]
             self._process = await asyncio.create_subprocess_exec(
@@ -174,7 +175,8 @@ class Child:
             pinger = asyncio.create_task(self._ping())
             await self._read(reader)
         except (OSError, ValueError) as error:  # ValueError: a line without end, or nonsense in one
-            self.why = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no text'}"
+            if self.why == _BY_ITSELF:  # or it was killed, and that is the reason
+                self.why = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
         except Exception as error:  # what it said could not be dealt with: it must not be the end of its keeper
             _log.exception("%s", self.name)
             self.why = f"{type(error).__name__}: {error}"

@@ -2,7 +2,7 @@
 
 ::
 
-    accept -> capture -> judge -> record -> tell -> archive, feed
+    accept, capture -> judge -> record -> tell -> archive, feed
 
 The next part's capture overlaps this part's judging; results leave in the order of their triggers. Whatever
 goes wrong on the way makes the part NOT_INSPECTED, with a reason. A PASS or a FAIL is told only after it is on
@@ -12,10 +12,11 @@ disk; a NOT_INSPECTED may be told first, so that a stalled disk costs a part but
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -172,7 +173,7 @@ class Line:
     async def _walk(self, part: Part, refused: InspectionFault | None) -> None:
         lease: Lease | None = None
         closed = False
-        stage, stages = "accept", {"received": 0}
+        stage, stages = "capture" if refused is None else "accept", {"received": 0}
         verdict = Verdict.not_inspected(part, refused or InspectionFault(Code.INTERNAL_ERROR, "no verdict was made"))
 
         def done(now: str, following: str) -> None:
@@ -181,11 +182,14 @@ class Line:
 
         try:
             async with timeout_at(self._loop_time(part.deadline_ns)):
-                await self._ledger.accept(part)
-                done("accepted", "capture")
-                if refused is None:
-                    lease = await self._cameras.capture(part, self._gate.cameras())
-                    done("captured", "judge")
+                # the row goes to disk while the picture is taken; nothing is judged before both are done
+                async with self._accepting(part) as accepted:
+                    if refused is None:
+                        lease = await self._cameras.capture(part, self._gate.cameras())
+                        done("captured", "accept")
+                    await accepted
+                    done("accepted", "judge")
+                if refused is None and lease is not None:
                     verdict = await self._judge.judge(part, lease)
                     done("judged", "order")
                 await self._order.turn(part.seq)
@@ -224,6 +228,18 @@ class Line:
             self._aside(part, lambda: self._keep(verdict, lease))
             if lease is not None:
                 lease.drop()
+
+    @contextlib.asynccontextmanager
+    async def _accepting(self, part: Part) -> AsyncIterator[asyncio.Task[None]]:
+        """The part's row on its way to disk; given up when the walk goes on without it (closing makes it then)."""
+        accepted = asyncio.create_task(self._ledger.accept(part), name=f"accept {part.seq}")
+        try:
+            yield accepted
+        finally:
+            if not accepted.done():
+                accepted.cancel()
+            elif not accepted.cancelled():
+                accepted.exception()  # seen: the walk may have met another fault first
 
     def _aside(self, part: Part, work: Callable[[], None]) -> None:
         """Screens and pictures: their trouble is not the part's."""
