@@ -12,6 +12,8 @@ import typer
 
 from inspector.yamlfile import FileError
 
+SWITCH_INTERVAL_S = 0.0002
+
 
 def run(
     station: Annotated[Path, typer.Argument(help="The station file, firmware_config/station.yaml for example.")],
@@ -24,6 +26,9 @@ def run(
         format="station: %(levelname)s: %(message)s",
     )
     from inspector.station.wiring import StartError, run_station
+
+    # the link's and the ledger's threads wait for the interpreter no longer than this (Python's own: 5 ms)
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
 
     try:
         asyncio.run(run_station(station))

@@ -6,13 +6,13 @@ point, an integer never has one.
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from enum import IntEnum
+from json.encoder import encode_basestring_ascii
 from typing import Any, Literal
 
 from inspector.codes import reason_of
@@ -362,24 +362,32 @@ def _frame_members(frame: FrameRef) -> dict[str, Any]:
 
 def _fit(members: dict[str, Any], shorten: tuple[str, ...], limit: int) -> bytes:
     """JSON of at most ``limit`` bytes. Texts are cut before they are encoded, so the JSON stays whole."""
+    text = _json(members)
     for key in shorten:
-        while (over := len(text := _json(members)) - limit) > 0 and members[key]:
+        while (over := len(text) - limit) > 0 and members[key]:
             value = str(members[key])
             members[key] = value[: max(0, len(value) - max(1, over // 6))]  # one character is 1 to 12 bytes
-    text = _json(members)
+            text = _json(members)
     if len(text) > limit:
         raise ValueError(f"payload of {len(text)} bytes, at most {limit} are allowed: {text[:80]}...")
     return text.encode("ascii")
 
 
 def _json(value: Any) -> str:
-    if isinstance(value, dict):
-        return "{" + ",".join(f"{json.dumps(str(k))}:{_json(v)}" for k, v in value.items()) + "}"
-    if isinstance(value, list):
-        return "[" + ",".join(_json(v) for v in value) + "]"
+    # json.dumps has no say in how a float is written, and calling it for each member takes most of a result's time
+    if isinstance(value, str):
+        return encode_basestring_ascii(value)
+    if isinstance(value, bool):
+        return "true" if value else "false"
     if isinstance(value, float):
         return _number(value)
-    return json.dumps(value)
+    if isinstance(value, int):
+        return int.__repr__(value)
+    if isinstance(value, dict):
+        return "{" + ",".join([f"{encode_basestring_ascii(str(k))}:{_json(v)}" for k, v in value.items()]) + "}"
+    if isinstance(value, list):
+        return "[" + ",".join([_json(v) for v in value]) + "]"
+    raise TypeError(f"a payload can't hold {type(value).__name__}")
 
 
 def _number(value: float) -> str:

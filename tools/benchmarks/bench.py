@@ -135,15 +135,15 @@ class Bare:
 def stages(ledger: Path, newest: int) -> dict[str, tuple[float, float]]:
     """Median and 99th percentile in ms of each step of the walk, one after another."""
     names = ("accepted", "captured", "judged", "turn")
-    steps: dict[str, list[float]] = {"accept (row on disk)": [], "capture": [], "judge, there and back": []}
+    steps: dict[str, list[float]] = {"capture": [], "rest of accept (row on disk)": [], "judge, there and back": []}
     steps |= {"of it judge alone": [], "wait for the turn": []}
     for row in search(ledger, limit=newest):
         if row.verdict is None or not set(names) <= set(row.verdict.stages_us) or row.t_ms is None:
             continue
         at = row.verdict.stages_us
-        steps["accept (row on disk)"].append(at["accepted"] / 1000)
-        steps["capture"].append((at["captured"] - at["accepted"]) / 1000)
-        steps["judge, there and back"].append((at["judged"] - at["captured"]) / 1000)
+        steps["capture"].append(at["captured"] / 1000)
+        steps["rest of accept (row on disk)"].append((at["accepted"] - at["captured"]) / 1000)
+        steps["judge, there and back"].append((at["judged"] - at["accepted"]) / 1000)
         steps["of it judge alone"].append(at.get("judge", 0) / 1000)
         steps["wait for the turn"].append((at["turn"] - at["judged"]) / 1000)
     return {k: (statistics.median(v), sorted(v)[int(len(v) * 0.99)]) for k, v in steps.items() if v}
