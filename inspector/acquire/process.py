@@ -400,9 +400,9 @@ class CameraLoop:
         if self._wanted and now - self._wanted[0].received_ns > self._window_ns:
             self._drop_early("late")
             text = f"camera {self._name} sent no picture within {self._config.window_ms} ms of the part's announcement"
-            self._fail_all(Code.NO_FRAME, text)
             self._camera.check()
             self._doubt()
+            self._fail_all(Code.NO_FRAME, text)
 
 
 def main() -> None:

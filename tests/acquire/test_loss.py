@@ -101,7 +101,7 @@ async def test_lost_at_any_moment_of_opening(world: World) -> None:
     """The cable is pulled while the camera is being opened and set up, again and again."""
     chance = random.Random(3)
     async with running(world.camera()) as rig:
-        for _ in range(25):
+        for _ in range(15):
             rig.control.disconnect(
                 0, gone_ms=chance.randint(20, 120), style=chance.choice(["Silent", "Error", "Strict"])
             )

@@ -175,7 +175,7 @@ async def test_random_faults_never_show_another_part(world: World) -> None:
     outcomes = {"right": 0, "none": 0}
     async with running(world.camera(trigger="wired", window_ms=window_ms)) as rig:
         waiting: list[tuple[int, asyncio.Future[Captured | CaptureFailed]]] = []
-        for number in range(1, 151):
+        for number in range(1, 121):
             if chance.random() < 0.3:
                 kind = chance.choice(["DropFrame", "LoseTrigger", "Incomplete", "Delay", "Delay"])
                 delay = {"delay_ms": chance.choice([5, 20, 24, 26, 40, 60, 80])} if kind == "Delay" else {}
@@ -200,4 +200,4 @@ async def test_random_faults_never_show_another_part(world: World) -> None:
                     outcomes["right"] += 1
                     assert rig.number(answer) == asked_for
         assert rig.gone == [] and rig.fresh
-    assert outcomes["right"] > 50 and outcomes["none"] > 15, outcomes
+    assert outcomes["right"] > 40 and outcomes["none"] > 10, outcomes
