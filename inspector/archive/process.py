@@ -103,7 +103,8 @@ class Archivist:
         why = self._retention.room(sum(len(data) for _, data in files), rank)
         if why:
             return "", f"pictures are not kept: {why}"
-        paths = [self._retention.write(rank, name, data) for name, data in files]
+        # the picture alone must survive a power cut: the rest is made from it and from the ledger
+        paths = [self._retention.write(rank, name, data, synced=i == 0) for i, (name, data) in enumerate(files)]
         return str(paths[0]), ""
 
 

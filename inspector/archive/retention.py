@@ -71,8 +71,11 @@ class Retention:
         self.dropped += 1
         return True
 
-    def write(self, rank: str, name: str, data: bytes) -> Path:
-        """Write a whole file or none: temporary name, fsync, rename. Raises OSError."""
+    def write(self, rank: str, name: str, data: bytes, *, synced: bool = True) -> Path:
+        """Write a whole file or none: temporary name, fsync, rename. Raises OSError.
+
+        ``synced`` False: for what can be made again; a power cut may take it, and the disk is left to the ledger.
+        """
         path = self.folder / rank / name
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(path.name + _UNFINISHED)
@@ -80,7 +83,8 @@ class Retention:
             with open(temporary, "wb") as file:
                 file.write(data)
                 file.flush()
-                os.fsync(file.fileno())
+                if synced:
+                    os.fsync(file.fileno())
             temporary.rename(path)
         except OSError:
             temporary.unlink(missing_ok=True)
