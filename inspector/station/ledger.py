@@ -381,7 +381,11 @@ class Ledger:
             raise
 
     async def _read(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._readers, self._read_now, work)
+        try:
+            reading = asyncio.get_running_loop().run_in_executor(self._readers, self._read_now, work)
+        except RuntimeError as error:  # a screen still asks while the station shuts down
+            raise StorageFault(f"ledger {self._path} is closed") from error
+        return await reading
 
     def _read_now(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """In the reader's thread: one connection that stays open, made anew after any trouble."""
@@ -454,7 +458,8 @@ class Ledger:
         if self._thread is None:
             return True
         self._clean = clean
-        self._readers.submit(self._end_reading)
+        with contextlib.suppress(RuntimeError):  # told so twice
+            self._readers.submit(self._end_reading)
         self._readers.shutdown(wait=False)
         with contextlib.suppress(queue.Full):
             self._queue.put(None, timeout=limit_s)

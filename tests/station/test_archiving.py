@@ -18,6 +18,7 @@ from inspector.ring import Ring
 from inspector.station.archiving import PREVIEWS_BOUND, ArchiveDesk
 from inspector.station.leases import Lease
 from tests.archive.test_process import verdict
+from tests.station.test_small import frame
 
 ALL = {"PASS": 1, "FAIL": 1, "NOT_INSPECTED": 1}
 
@@ -73,7 +74,7 @@ async def test_kept_shown_and_given_back(tmp_path: Path) -> None:
         path, scale = made.desk.preview(1) or (None, 0)
         assert path is not None and path.is_file() and scale == 1.0
         assert made.desk.preview(2) is None and made.desk.used_bytes > 0 and made.desk.free_bytes > 0
-        made.desk.keep(verdict("PASS", made.ring and FrameRef("t", 1, "", 0, 0, 1, 1, "Mono8", 1, 0, 1, 1, 1)), None, ALL)
+        made.desk.keep(verdict("PASS", frame()), None, ALL)
         assert made.desk.depth == 0  # a part without a picture
 
 

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -88,8 +88,9 @@ async def keeping(module: str, mode: str = "good", **options: Any) -> AsyncItera
         kept.starts += 1
 
     options = {"start_limit_s": 10.0, "answer_limit_s": 1.0, **options}
+    arguments = ["--mode", mode]
     kept = Kept_(
-        Child("c", module, ["--mode", mode], receive=receive, started=started, gone=lambda w: kept.gone.append(w), **options)
+        Child("c", module, arguments, receive=receive, started=started, gone=lambda w: kept.gone.append(w), **options)
     )
     kept.child.start()
     try:
@@ -126,10 +127,15 @@ async def test_it_answers_is_measured_and_stops_in_time(module: str) -> None:
 
 @pytest.mark.parametrize(
     ("number", "why"),
-    [(1, "ValidationError"), (2, "ValueError|LimitOverrun"), (3, r"by itself \(exit 9\)"), (4, r"no answer for .*signal 9"),
-     (5, "KeyError")],
+    [
+        (1, "ValidationError"),
+        (2, "ValueError|LimitOverrun"),
+        (3, r"by itself \(exit 9\)"),
+        (4, r"no answer for .*signal 9"),
+        (5, "KeyError"),
+    ],
     ids=["nonsense", "a line without end", "exit", "hang", "a bug of ours"],
-)  # fmt: skip
+)
 async def test_one_that_misbehaves_is_started_again(module: str, number: int, why: str) -> None:
     async with keeping(module) as kept:
         await until(lambda: kept.child.rss_bytes)
@@ -223,8 +229,6 @@ def test_children_die_with_the_station(module: str) -> None:
         pid = int(process.stdout.readline())
         assert psutil.pid_exists(pid)
         process.kill()
-    try:
+    with suppress(psutil.NoSuchProcess):
         psutil.Process(pid).wait(LIMIT_S)
-    except psutil.NoSuchProcess:
-        pass
     assert not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE

@@ -68,6 +68,17 @@ class Plc(Peer):
     def _read(self, message: Any) -> None:
         self._by_kind.setdefault(message.topic.rpartition("/")[2], []).append(json.loads(message.payload))
 
+    def wait_subscribed(self) -> None:
+        """Connected (again), and everything that comes now is seen."""
+        probes = len(self.of("probe"))
+
+        def echoed() -> bool:
+            if self.client.is_connected():
+                self.client.publish(f"{BASE}/probe", b"{}", qos=0)
+            return len(self.of("probe")) > probes
+
+        wait_for(echoed, LIMIT_S, "an echo")
+
     def of(self, kind: str) -> list[dict[str, Any]]:
         """What came on this topic, oldest first."""
         return list(self._by_kind.get(kind, ()))
