@@ -217,7 +217,7 @@ def report(
     lines += [
         "",
         f"PLC's book: {summary['sent']} sent, {summary['decided']} decided, {summary['passed']} passed,",
-        f"{summary['rejected_by_verdict']} rejected by verdict, {sum(by_rule.values())} rejected by rule {by_rule or ''},",
+        f"{summary['rejected_by_verdict']} rejected by verdict, {sum(by_rule.values())} by rule {by_rule or ''},",
         f"**{summary['dangerous']} dangerous passes**.",
         f"Triggers without a decision: {summary['sent'] - summary['decided']}.",
         "",

@@ -104,7 +104,7 @@ def report(given: argparse.Namespace, book: dict[str, Any], *, equal: bool) -> s
         "",
         "What it means: a recipe of dark-spot contrast finds wide holes and misses most cracks. It shows that real",
         "pictures walk the whole way; it is not fit for a line. Half of the defective pictures were looked at when its",
-        "limits were chosen, so the figures for defects are flattering; the recipe's head gives those of the unseen half.",
+        "limits were chosen, so the figures for defects are flattering; the recipe's head gives the unseen half's.",
         "",
     ]
     return "\n".join(lines)

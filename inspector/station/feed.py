@@ -27,6 +27,7 @@ from inspector.wire import verdict_to_json
 PAUSE_S = 0.1  # screens get at most ten updates a second
 SILENCE_S = 1.0  # and at least one a second, so that silence means trouble
 SCREENS_BOUND = 16
+STUCK_S = 10.0  # a screen that reads nothing for so long makes room for another
 
 
 class _Server(uvicorn.Server):
@@ -35,6 +36,11 @@ class _Server(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
+
+
+def _let_go(reader: asyncio.Task[Any] | None) -> None:
+    if reader is not None:
+        reader.cancel()
 
 
 class Feed:
@@ -115,7 +121,13 @@ class Feed:
         try:
             while not self._closing:
                 news = self._news
-                yield b"event: status\ndata: " + self._json() + b"\n\n"
+                data = b"event: status\ndata: " + self._json() + b"\n\n"
+                reader = asyncio.current_task()
+                stuck = asyncio.get_running_loop().call_later(STUCK_S, _let_go, reader)
+                try:
+                    yield data
+                finally:
+                    stuck.cancel()
                 await asyncio.sleep(PAUSE_S)
                 with contextlib.suppress(asyncio.TimeoutError):
                     await asyncio.wait_for(news.wait(), SILENCE_S - PAUSE_S)

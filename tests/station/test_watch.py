@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from inspector.parts import InspectionFault
-from inspector.station import wiring
+from inspector.station import feed, wiring
 from inspector.station.alarms import Alarms
 from inspector.station.ledger import StorageFault
 from inspector.station.wiring import StartError, Station
@@ -162,3 +162,31 @@ async def test_old_troubles_end_and_many_waiting_records_are_one(make_walk: Make
     assert isinstance(refusal, InspectionFault)
     for task in station._notes:
         task.cancel()
+
+
+async def test_screens_that_read_nothing_make_room(make_walk: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(feed, "STUCK_S", 0.5)
+    monkeypatch.setattr(feed, "PAUSE_S", 0.0005)
+    walk = make_walk()
+    station = Station(walk.station_file)
+    station.feed.start()
+    stuck = []
+    try:
+        for _ in range(feed.SCREENS_BOUND):
+            client = socket.socket(socket.AF_UNIX)
+            stuck.append(client)
+            while client.connect_ex(str(walk.socket)):
+                await asyncio.sleep(0.01)
+            client.sendall(b"GET /v1/events HTTP/1.1\r\nHost: s\r\n\r\n")
+        end = time.monotonic() + 20
+        full = False
+        while not full or station.feed._screens:
+            full = full or station.feed._screens == feed.SCREENS_BOUND
+            station.feed.changed()
+            assert time.monotonic() < end, f"{station.feed._screens} screens are still attached"
+            await asyncio.sleep(0.001)
+    finally:
+        for client in stuck:
+            client.close()
+        await station.feed.stop(2.0)
+    assert not walk.socket.exists()

@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from inspector.station.ledger import search
+from inspector.station.ledger import recount, search
 from tests.acquire.rig import write_yaml
 from tests.plc.peers import wait_for
 from tests.walk.harness import BASE, LIMIT_S, Walk, recipe
@@ -236,3 +236,36 @@ def test_a_ledger_of_other_software_is_refused_and_a_damaged_one_moved_aside(mak
     command = [sys.executable, "-m", "inspector", "results", "--station", str(walk.station_file), "--json"]
     listed = subprocess.run(command, env=walk.environment, capture_output=True, text=True, timeout=LIMIT_S)
     assert json.loads(listed.stdout.splitlines()[0])["outcome"] == "PASS"
+
+
+def test_a_full_disk_rejects_parts_and_the_station_is_back_by_itself(make_walk: Make, tmp_path: Path) -> None:
+    small = tmp_path / "small"
+    small.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(small)]
+    if os.getuid() != 0 or subprocess.run(command, capture_output=True).returncode:
+        pytest.skip("a small file system needs root and the right to mount")
+    try:
+        archive = {"folder": str(tmp_path / "pictures"), "budget_mb": 50, "min_free_mb": 1}
+        walk = make_walk(state_dir=str(small), archive=archive).start()
+        assert walk.plc.inspect()["verdict"] == "PASS"
+        descriptor = os.open(small / "filler", os.O_CREAT | os.O_WRONLY)
+        with pytest.raises(OSError, match="No space"):
+            while True:
+                os.write(descriptor, b"\0" * 4096)
+        os.close(descriptor)
+        told = [walk.plc.inspect() for _ in range(20)]
+        doubtful = [r for r in told if r["code"] == 305]
+        assert doubtful and all(r["verdict"] == "NOT_INSPECTED" for r in doubtful)
+        assert [r["code"] for r in told] == sorted(r["code"] for r in told)  # once it is full, none passes
+        walk.plc.wait_state(ready=False, code=305)
+        assert walk.alarms()["ledger"] == "UNACK"
+        (small / "filler").unlink()
+        walk.plc.wait_state(ready=True)
+        assert walk.plc.inspect()["verdict"] == "PASS"
+        wait_for(lambda: walk.metric("inspector_unwritten") == 0, LIMIT_S, "the books complete")
+        rows = {row.cmd_id: row for row in search(small / "ledger.db", limit=100)}
+        assert [rows[r["cmd_id"]].outcome for r in told] == [r["verdict"] for r in told]
+        assert recount(small / "ledger.db")[0] == recount(small / "ledger.db")[1]
+        assert walk.stop()[0] == 0
+    finally:
+        subprocess.run(["umount", "-l", str(small)], check=True)
