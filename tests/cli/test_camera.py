@@ -51,7 +51,7 @@ def test_list_names_each_camera_and_whose_it_is(world: World) -> None:
     result = camera(world, "list")
     assert result.exit_code == 0, result.output
     lines = [line.split() for line in result.stdout.splitlines()]
-    assert lines[0] == ["producer", str(CTI)]
+    assert lines[0] == ["producer", *str(CTI).split()]
     assert lines[2] == ["VC0001", "VirtualCamera", "Inspector", "free", "top"]
     assert lines[3] == ["VC0002", "VirtualCamera", "Inspector", "not", "reachable"]
 
