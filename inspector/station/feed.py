@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 import socket
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +17,16 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from inspector.parts import InspectionFault
 from inspector.station.ledger import SEQ_MAX
 from inspector.station.snapshot import Rooms, Snapshot
 from inspector.wire import verdict_to_json
+
+_log = logging.getLogger(__name__)
 
 PAUSE_S = 0.1  # screens get at most ten updates a second
 SILENCE_S = 1.0  # and at least one a second, so that silence means trouble
@@ -38,9 +42,36 @@ class _Server(uvicorn.Server):
         yield
 
 
-def _let_go(reader: asyncio.Task[Any] | None) -> None:
-    if reader is not None:
-        reader.cancel()
+class _Events(Response):
+    """Server-sent events for one screen, until it goes, reads nothing for too long, or the events end."""
+
+    def __init__(self, events: Callable[[], AsyncGenerator[bytes, None]]) -> None:
+        super().__init__(media_type="text/event-stream")
+        del self.headers["content-length"]
+        self._events = events
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer the request."""
+        gone = asyncio.create_task(self._gone(receive))
+        try:
+            start = {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
+            await asyncio.wait_for(send(start), STUCK_S)
+            async with contextlib.aclosing(self._events()) as events:
+                async for data in events:
+                    if gone.done():
+                        return
+                    body = {"type": "http.response.body", "body": data, "more_body": True}
+                    await asyncio.wait_for(send(body), STUCK_S)
+            await asyncio.wait_for(send({"type": "http.response.body", "body": b""}), STUCK_S)
+        except (asyncio.TimeoutError, OSError):
+            _log.warning("a screen read nothing for %.0f s or is gone: it makes room for another", STUCK_S)
+        finally:
+            gone.cancel()
+
+    @staticmethod
+    async def _gone(receive: Receive) -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
 
 
 class Feed:
@@ -114,20 +145,14 @@ class Feed:
     async def _events(self, request: Request) -> Response:
         if self._screens >= SCREENS_BOUND:
             return JSONResponse({"error": f"{SCREENS_BOUND} screens are attached; close one"}, status_code=503)
-        return StreamingResponse(self._stream(), media_type="text/event-stream")
+        return _Events(self._stream)
 
-    async def _stream(self) -> AsyncIterator[bytes]:
+    async def _stream(self) -> AsyncGenerator[bytes, None]:
         self._screens += 1
         try:
             while not self._closing:
                 news = self._news
-                data = b"event: status\ndata: " + self._json() + b"\n\n"
-                reader = asyncio.current_task()
-                stuck = asyncio.get_running_loop().call_later(STUCK_S, _let_go, reader)
-                try:
-                    yield data
-                finally:
-                    stuck.cancel()
+                yield b"event: status\ndata: " + self._json() + b"\n\n"
                 await asyncio.sleep(PAUSE_S)
                 with contextlib.suppress(asyncio.TimeoutError):
                     await asyncio.wait_for(news.wait(), SILENCE_S - PAUSE_S)

@@ -167,8 +167,10 @@ async def test_old_troubles_end_and_many_waiting_records_are_one(make_walk: Make
 async def test_screens_that_read_nothing_make_room(make_walk: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(feed, "STUCK_S", 0.5)
     monkeypatch.setattr(feed, "PAUSE_S", 0.0005)
+    monkeypatch.setattr(feed, "SCREENS_BOUND", 3)
     walk = make_walk()
     station = Station(walk.station_file)
+    station.feed._json = lambda: b"x" * 100_000  # type: ignore[method-assign]  # soon more than a socket holds
     station.feed.start()
     stuck = []
     try:

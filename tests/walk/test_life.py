@@ -143,26 +143,36 @@ def test_stop_start_crash_and_what_is_remembered(make_walk: Make, tmp_path: Path
 
 def test_records_survive_an_outage_with_a_crash_inside_and_results_do_not(make_walk: Make) -> None:
     walk = make_walk().start()
-    before = [walk.plc.inspect() for _ in range(3)]
-    walk.broker.kill()
-    wait_for(lambda: not walk.status()["ready"] or "plc_link" in walk.alarms(), LIMIT_S, "the outage on the screen")
+    before = [walk.plc.inspect() for _ in range(2)]
+    with walk.frozen("recipe"):
+        under_way = [walk.plc.trigger() for _ in range(3)]
+        wait_for(lambda: walk.status()["queues"]["in flight"]["depth"] == 3, LIMIT_S, "three under way")
+        walk.broker.kill()
+    wait_for(lambda: all(walk.rows()[c].outcome == "PASS" for c in under_way), LIMIT_S, "their verdicts on disk")
+    wait_for(lambda: walk.metric("inspector_untold_total") == 3, LIMIT_S, "three that could not be told")
+    assert walk.status()["ready"] is True or "plc_link" in walk.alarms()
     walk.kill()
+    rows = walk.rows()
     walk.start(ready=False, broker=False)
     walk.wait_status(lambda s: s["ready"], "Ready without a broker")
+    walk.wait_status(lambda s: "plc_link" in {a["id"] for a in s["alarms"]}, "the outage on the screen")
+    assert walk.station is not None
+    station = psutil.Process(walk.station.pid)
+    station.suspend()  # the reader is there first: the embedded broker keeps nothing for who is away
     walk.broker.start()
     plc = walk.new_plc()
+    plc.wait_subscribed()
+    station.resume()
     plc.wait_state(ready=True)
-    after = [plc.inspect() for _ in range(3)]
-    walk.broker.kill()
-    walk.wait_status(lambda s: s["links"]["plc"]["state"] == "lost", "lost")
-    walk.broker.start()
-    plc = walk.new_plc()
-    plc.wait_state(ready=True)
-    wait_for(lambda: walk.status()["queues"]["outbox"]["depth"] == 0, LIMIT_S, "an empty outbox")
+    wanted = [rows[cmd_id].seq for cmd_id in under_way]
+    wait_for(lambda: set(wanted) <= {r["seq"] for r in plc.of("record")}, LIMIT_S, "the records of the outage")
+    records = [(r["seq"], r["verdict"], r["late"]) for r in plc.of("record") if r["seq"] in wanted]
+    assert records == [(seq, "PASS", False) for seq in wanted]
     assert plc.of("result") == []  # nothing stale
-    last = plc.inspect()
-    seqs = [r.seq for r in search(walk.ledger, limit=1000)]
-    assert sorted(seqs) == sorted([r["seq"] for r in (*before, *after, last)])
+    after = plc.inspect()
+    assert after["seq"] > max(wanted)
+    wait_for(lambda: walk.status()["queues"]["outbox"]["depth"] == 0, LIMIT_S, "an empty outbox")
+    assert sorted(r.seq for r in search(walk.ledger)) == [r["seq"] for r in before] + wanted + [after["seq"]]
     walk.books_are_honest()
 
 
