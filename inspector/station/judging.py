@@ -15,7 +15,7 @@ from inspector.station.leases import Lease
 from inspector.wire import FromChild, Judge, Judged, Load, Loaded, LoadFailed
 
 OWED_LIMIT_S = 10.0  # an answer that long after its deadline will not come
-LOAD_LIMIT_S = 120.0  # building a TensorRT engine takes a while
+LOAD_LIMIT_S = 900.0  # building a TensorRT engine took 9.5 minutes on an Orin; systemd waits 20 for the first
 
 
 class JudgeDesk:
@@ -151,7 +151,7 @@ class JudgeDesk:
             self._ask()
 
     def _gone(self, why: str) -> None:
-        self._state(None, f"judge process is gone: {why}")
+        self._state(None, f"its process is gone: {why}")
         for future in list(self._waiting.values()):
             if not future.done():
                 future.set_exception(InspectionFault(Code.INTERNAL_ERROR, f"the judge died: {why}"))
