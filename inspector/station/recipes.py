@@ -19,6 +19,7 @@ class RecipeFolder:
         """(recipe files by their number, what is wrong with files that can't be offered)."""
         found: dict[int, Path] = {}
         problems: list[str] = []
+        twice: set[int] = set()
         known, self._known = self._known, {}
         for path in sorted(self._folder.glob("*.yaml")):
             with contextlib.suppress(OSError):  # deleted meanwhile
@@ -29,10 +30,12 @@ class RecipeFolder:
             if isinstance(number, str):
                 problems.append(number)
             elif number in found:
-                problems.append(f"{path}: recipe: {number} is {found[number].name} already")
+                problems.append(f"{path}: recipe: {number} is {found[number].name} already: neither is offered")
+                twice.add(number)
             else:
                 found[number] = path
-        return found, problems
+        # a copy left in the folder must not run in the place of what it was copied from
+        return {number: path for number, path in found.items() if number not in twice}, problems
 
 
 def _number(path: Path) -> int | str:
