@@ -49,6 +49,8 @@ class YamlFile:
             raise FileError([f"{path}:{line}: not valid YAML: {error.problem or error.context}"]) from None
         except (YAMLError, ValueError) as error:
             raise FileError([f"{path}: not valid YAML: {error}"]) from None
+        if tree is None:
+            raise FileError([f"{path}:1: the file is empty, wanted keys and values"])
         if not isinstance(tree, CommentedMap):
             raise FileError([f"{path}:1: found {_show(tree)}, wanted keys and values"])
         self._tree = tree

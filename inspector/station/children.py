@@ -174,6 +174,8 @@ class Child:
             self._started()
             pinger = asyncio.create_task(self._ping())
             await self._read(reader)
+        except ConnectionError:
+            pass  # killed while something was on its way: the exit code in `why` says more
         except (OSError, ValueError) as error:  # ValueError: a line without end, or nonsense in one
             if self.why == _BY_ITSELF:  # or it was killed, and that is the reason
                 self.why = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"

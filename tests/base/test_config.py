@@ -169,7 +169,7 @@ def test_two_cameras_with_one_serial_number(folder: Path) -> None:
         ("feature: {Width: 1}\n", "1: features: missing, and it is needed"),
         ("- Width\n", "1: found ['Width'], wanted keys and values"),
         ("just text\n", "1: found 'just text', wanted keys and values"),
-        ("", "1: found None, wanted keys and values"),
+        ("", "1: the file is empty, wanted keys and values"),
         ("features: {Width: 1}\n---\nfeatures: {Width: 2}\n", "2: not valid YAML"),
         ("features: {Width: 1, Width: 2}\n", '1: found duplicate key "Width": each key may stand once'),
         ("features: &a {Width: *b}\n", "1: anchors and aliases (& and *) are not allowed"),

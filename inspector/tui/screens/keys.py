@@ -13,7 +13,7 @@ from inspector.tui.widgets.lines import Lines
 ROWS = (
     ("1", "Run: is the line fine, and if not, what is it?"),
     ("2", "Alarms: what is wrong, since when, why it matters, what to do"),
-    ("3 or r", "Rejects: the latest ones, one at a time, held while the line goes on"),
+    ("3 or r", "Rejects: the latest ones, one at a time, held still"),
     ("← →", "on Rejects: newer, older"),
     ("↑ ↓", "on Alarms: choose an alarm"),
     ("a", "acknowledge: on Alarms the chosen alarm, else the most urgent one"),
