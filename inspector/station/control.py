@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import socket
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine
@@ -181,7 +182,7 @@ class Control:
         self._link.info(
             contract.info_payload(
                 version=__version__,
-                serial=self._boot,
+                serial=socket.gethostname()[:64],
                 station=self._station,
                 recipes=sorted(self._recipes()),
                 boot=self._boot,

@@ -245,7 +245,8 @@ class Ledger:
         """Number a trigger; nothing is on disk yet."""
         seq = self._next_seq
         self._next_seq = seq + 1 if seq < SEQ_MAX else 1
-        attempt = self._attempts.get(trigger.part_id, 0) + 1
+        # a refused trigger may have no readable part_id: two of them are not the same part
+        attempt = self._attempts.get(trigger.part_id, 0) + 1 if trigger.part_id else 1
         self._attempts[trigger.part_id] = attempt
         self._attempts.move_to_end(trigger.part_id)
         if len(self._attempts) > REMEMBERED_COMMANDS:
