@@ -10,7 +10,6 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, PlainSerializer, WithJsonSchema
 from pydantic_core import core_schema
 
-UNITS = ("mm", "px", "deg", "grey", "count", "mm2", "px2", "%")
 _NUMBER = r"[-+]?\d+(?:\.\d+)?"
 _UNIT = r"(?:\s*(?P<unit>mm2|px2|mm|px|deg|grey|count|%))?"
 _PATTERNS = (

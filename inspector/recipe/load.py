@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from inspector.calibrate.scale import Scale, load_scale
-from inspector.recipe.check import fails, read_spec
+from inspector.recipe.check import read_spec
 from inspector.recipe.model import SECTION_NAMES, Spec, deadline_ms
 from inspector.recipe.shelf import ArtefactError, Store, ToolShelf, Wish
 from inspector.tool import DefectsTool, Tool
@@ -103,37 +103,6 @@ def load_recipe(path: Path, *, backend: Wish = "auto", cache_dir: Path | None = 
     except BaseException:
         store.close()
         raise
-
-
-def find_recipes(folder: Path) -> tuple[dict[int, Path], list[str]]:
-    """Recipes of a folder (``*.yaml``) by number, and the problems of those that can't be used.
-
-    Only their text is checked; artefacts are opened by :func:`load_recipe`.
-    """
-    found: dict[int, Path] = {}
-    problems: list[str] = []
-    if not folder.is_dir():
-        return {}, [f"{folder}: not a folder"]
-    for path in sorted(folder.glob("*.yaml")):
-        try:
-            spec, file, faults = read_spec(path)
-        except FileError as error:
-            problems += error.problems
-            continue
-        problems += faults
-        if spec is None or faults:
-            continue
-        number = spec.head.recipe
-        if number in found:
-            problems.append(file.problem(["recipe"], f"found {number}, which is also the number of {found[number]}"))
-        else:
-            found[number] = path
-    return found, problems
-
-
-def reject_codes(spec: Spec) -> dict[int, str]:
-    """The recipe's own codes and their words."""
-    return {code: text for tool in spec.steps.values() for _, code, text in fails(tool)}
 
 
 def _scales(spec: Spec, file: YamlFile, store: Store, problems: list[str]) -> dict[str | None, Scale]:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from inspector.recipe.check import read_spec
-from inspector.recipe.load import find_recipes, load_recipe
+from inspector.recipe.load import load_recipe
 from inspector.yamlfile import FileError
 from tests.recipe.recipes import good, write
 
@@ -242,27 +242,6 @@ def test_fixture_seen_by_another_camera_is_refused(tmp_path: Path) -> None:
     recipe["measure"]["dot"]["camera"] = "side"
     found = problems(write(tmp_path, recipe))
     assert any("measure.dot.fixture: found 'body', which looks through another camera (top)" in p for p in found)
-
-
-def test_recipes_of_a_folder_by_number(tmp_path: Path) -> None:
-    one, two, twin, bad = good(), good(), good(), good()
-    two["recipe"] = 8
-    bad["name"] = ""
-    write(tmp_path, one, "a.yaml")
-    write(tmp_path, two, "b.yaml")
-    write(tmp_path, twin, "c.yaml")
-    write(tmp_path, bad, "d.yaml")
-    write(tmp_path, "][", "e.yaml")
-    (tmp_path / "scale.yaml").rename(tmp_path / "scale.yml")
-    found, faults = find_recipes(tmp_path)
-    assert {n: p.name for n, p in found.items()} == {7: "a.yaml", 8: "b.yaml"}
-    assert len(faults) == 3
-    assert "also the number of" in faults[0] and "d.yaml" in faults[1] and "e.yaml" in faults[2]
-
-
-def test_folder_that_is_none(tmp_path: Path) -> None:
-    found, faults = find_recipes(tmp_path / "gone")
-    assert found == {} and "not a folder" in faults[0]
 
 
 def test_torn_and_twisted_text_is_a_file_error_or_a_recipe(tmp_path: Path) -> None:

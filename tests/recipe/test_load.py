@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from inspector.recipe.load import LoadedRecipe, load_recipe, reject_codes
+from inspector.recipe.load import LoadedRecipe, load_recipe
 from inspector.recipe.shelf import Store
 from inspector.yamlfile import FileError
 from tests.infer.model_packages import write_package
@@ -75,12 +75,6 @@ def test_what_the_station_needs_to_know(tmp_path: Path) -> None:
     assert loaded.keep == {"PASS": 200, "FAIL": 0, "NOT_INSPECTED": 1}
     assert loaded.backend == "" and loaded.model_shas == {}
     assert loaded.mm_per_px("top") == 0.1 and loaded.mm_per_px("side") is None
-    assert reject_codes(loaded.spec) == {
-        1010: "Part not found",
-        1110: "Dot out of size",
-        1111: "Leg out of size",
-        1112: "Too far apart",
-    }
 
 
 def test_each_camera_has_its_own_calibration(tmp_path: Path) -> None:
