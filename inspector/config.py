@@ -89,6 +89,9 @@ class StationConfig(Model):
     judge_threads: int = Field(1, ge=1, le=64, description="CPU threads of the judge.")
     max_in_flight: int = Field(4, ge=1, le=64, description="Parts under way at a time; one more is an overrun (301).")
     archive: ArchiveConfig = Field(default_factory=ArchiveConfig, description="Kept pictures.")
+    keep_parts: int = Field(
+        1_000_000, ge=1000, description="Parts the ledger remembers, about 8 kB each; the oldest are forgotten first."
+    )
     state_dir: Path = Field(Path("/var/lib/inspector"), description="Ledger and pictures.")
     runtime_dir: Path = Field(Path("/run/inspector"), description="Picture rings and the feed's socket.")
 

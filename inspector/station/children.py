@@ -224,7 +224,8 @@ class Child:
             self._heard = time.monotonic()
             if first:
                 first = False
-                self._patience_s = min(self._patience_s, self._answer_limit_s)
+                if self._patience_s == self._start_limit_s:  # or it was given longer, for a load
+                    self._patience_s = self._answer_limit_s
             if isinstance(message, Pong):
                 self.rss_bytes = message.rss_bytes
             else:

@@ -32,6 +32,10 @@ SCHEMA_VERSION = 1
 QUEUE_BOUND = 1000
 BATCH = 64
 REMEMBERED_COMMANDS = 2000
+READ_LIMIT_S = 5.0
+PRUNED = "pruned "  # counters of rows that were forgotten
+PRUNED_AT_ONCE = 500
+ALARM_NOTES_KEPT = 100_000
 SEQ_MAX = 2_147_483_647
 MAX_AHEAD = 1000  # verdicts that may have been told before their rows were on disk when the power went
 
@@ -341,6 +345,10 @@ class Ledger:
         rows = [(i,) for i in ids]
         await self._write(lambda c: c.executemany("DELETE FROM outbox WHERE id=?", rows) and None)
 
+    async def prune(self, keep: int) -> None:
+        """Forget the oldest closed parts beyond the newest ``keep``, a few at a time, none whose record still waits."""
+        await self._write(lambda c: _prune(c, keep))
+
     async def outbox_depth(self) -> int:
         """How many records wait."""
         return await self._read(lambda c: int(c.execute("SELECT count(*) FROM outbox").fetchone()[0]))
@@ -386,7 +394,10 @@ class Ledger:
             reading = asyncio.get_running_loop().run_in_executor(self._readers, self._read_now, work)
         except RuntimeError as error:  # a screen still asks while the station shuts down
             raise StorageFault(f"ledger {self._path} is closed") from error
-        return await reading
+        try:
+            return await asyncio.wait_for(reading, READ_LIMIT_S)
+        except asyncio.TimeoutError:
+            raise StorageFault(f"ledger {self._path} can't be read: the disk does not answer") from None
 
     def _read_now(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """In the reader's thread: one connection that stays open, made anew after any trouble."""
@@ -504,6 +515,19 @@ def _count(connection: sqlite3.Connection, name: str, step: int) -> None:
     )
 
 
+def _prune(connection: sqlite3.Connection, keep: int) -> None:
+    rows = connection.execute(
+        "SELECT seq, outcome, late IS NOT NULL FROM part WHERE seq <= (SELECT max(seq) FROM part) - ?"
+        " AND outcome IS NOT NULL AND seq NOT IN (SELECT seq FROM outbox) ORDER BY seq LIMIT ?",
+        (keep, PRUNED_AT_ONCE),
+    ).fetchall()
+    for seq, outcome, late in rows:
+        connection.execute("DELETE FROM part WHERE seq=?", (seq,))
+        for name in ("total", outcome, *(("late",) if late else ())):
+            _count(connection, PRUNED + name, 1)
+    connection.execute("DELETE FROM alarm WHERE id <= (SELECT max(id) FROM alarm) - ?", (ALARM_NOTES_KEPT,))
+
+
 def _meta(connection: sqlite3.Connection, key: str) -> str | None:
     row = connection.execute("SELECT value FROM meta WHERE key=?", (key,)).fetchone()
     return None if row is None else str(row[0])
@@ -571,6 +595,8 @@ def recount(path: Path) -> tuple[dict[str, int], dict[str, int]]:
         counted = dict(c.execute("SELECT outcome, count(*) FROM part WHERE outcome IS NOT NULL GROUP BY outcome"))
         total = c.execute("SELECT count(*), count(late) FROM part").fetchone()
         counted |= {k: v for k, v in (("total", total[0]), ("late", total[1])) if v}
+        for name in [n for n in kept if n.startswith(PRUNED)]:  # forgotten rows count on
+            counted[name[len(PRUNED) :]] = counted.get(name[len(PRUNED) :], 0) + kept.pop(name)
         return kept, counted
 
     return read_only(path, work)

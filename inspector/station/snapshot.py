@@ -13,7 +13,7 @@ from prometheus_client.registry import Collector
 
 from inspector import __version__
 from inspector.parts import Outcome, Verdict
-from inspector.station.ledger import utc_now
+from inspector.station.ledger import PRUNED, utc_now
 from inspector.wire import verdict_to_json
 
 if TYPE_CHECKING:
@@ -205,7 +205,8 @@ class Snapshot(Collector):
         r = self._rooms
         parts = CounterMetricFamily("inspector_parts", "Verdicts told, by outcome.", labels=["outcome"])
         for name, value in r.ledger.counters.items():
-            parts.add_metric([name.lower()], value)
+            if not name.startswith(PRUNED):
+                parts.add_metric([name.lower()], value)
         yield parts
         yield GaugeMetricFamily("inspector_ready", "1: a part that comes now would be inspected.", int(r.control.ready))
         up = GaugeMetricFamily("inspector_link_up", "1: this link is ok.", labels=["link"])

@@ -257,6 +257,8 @@ class Station:
             if now - last_counters > COUNTERS_EVERY_S:
                 last_counters = now
                 self.control.publish_counters()
+                with contextlib.suppress(InspectionFault):
+                    await self.ledger.prune(self.config.keep_parts)
             if now - last_checkpoint > COUNTERS_EVERY_S * 3:
                 last_checkpoint = now
                 await self.ledger.checkpoint()

@@ -66,6 +66,23 @@ async def archiving(folder: Path, bound: int = 3, *, start: bool = True) -> Asyn
         made.ring.close()
 
 
+@pytest.fixture(autouse=True)
+def every_preview(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Parts come faster here than previews are made for eyes."""
+    monkeypatch.setattr("inspector.station.archiving.PREVIEW_EVERY_S", 0.0)
+
+
+async def test_no_more_previews_than_an_eye_follows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("inspector.station.archiving.PREVIEW_EVERY_S", 60.0)
+    async with archiving(tmp_path) as made:
+        for seq in (1, 2, 3):
+            made.keep(seq, policy={"PASS": 0})
+        made.keep(4, "FAIL")
+        await until(lambda: made.desk.depth == 0)
+        assert made.shown == [1, 4] and made.stored == [4] and sorted(made.back) == [1, 2, 3, 4]
+        assert made.desk.dropped == 0
+
+
 async def test_kept_shown_and_given_back(tmp_path: Path) -> None:
     async with archiving(tmp_path) as made:
         made.keep(1, "FAIL")

@@ -201,6 +201,24 @@ async def test_outbox_order_depth_and_end(make: Make) -> None:
     assert await ledger.outbox_depth() == 2
 
 
+async def test_old_parts_are_forgotten_and_still_counted(make: Make, path: Path) -> None:
+    ledger = make()
+    for number in range(1, 11):
+        part = ledger.begin(trigger(f"P{number}"), TAG)
+        await ledger.accept(part)
+        if number != 2:  # still open
+            await ledger.close(passed(part) if number % 2 else failed(part), 5, b"r")
+    await ledger.late(passed(search(path, part_id="P3")[0].verdict.part), b"late")  # type: ignore[union-attr]
+    await ledger.outbox_done([i for i, seq, _ in await ledger.outbox(0, 100) if seq != 4])
+    before = recount(path)
+    await ledger.prune(4)
+    assert sorted(row.seq for row in search(path)) == [2, 4, 7, 8, 9, 10]  # 2 is open, the record of 4 waits
+    kept, counted = recount(path)
+    assert kept == counted == before[0] == before[1] and kept["total"] == 10 and kept["late"] == 1
+    await ledger.prune(4)
+    assert len(search(path)) == 6
+
+
 async def test_search_codes_meta_picture_and_alarm_log(make: Make, path: Path) -> None:
     ledger = make()
     for n in range(6):

@@ -29,7 +29,7 @@ from tools.benchmarks.pictures import load_pictures
 from tools.virtual_camera.control import CameraControl
 
 BASE = "vis/v1/demo/top"
-OUTSTANDING = 3
+OUTSTANDING = 4
 
 
 class Client:
@@ -45,16 +45,23 @@ class Client:
         self.verdicts: dict[str, int] = {}
         self.ready = threading.Event()
         self._number = 0
+        self._answer = threading.Event()
+        self._answered = 0.0
         self._run = format(time.time_ns() & 0xFFFFFF, "x")
         self._mqtt = mqtt.Client(CallbackAPIVersion.VERSION2, client_id="bench")
         self._mqtt.on_socket_open = lambda c, u, s: s.setsockopt(6, 1, 1)  # TCP_NODELAY
-        self._mqtt.on_connect = lambda c, *_: c.subscribe([(f"{BASE}/result", 1), (f"{BASE}/state", 1)])
+        wanted = [(f"{BASE}/result", 1), (f"{BASE}/state", 1), ("bench/answer", 1)]
+        self._mqtt.on_connect = lambda c, *_: c.subscribe(wanted)
         self._mqtt.on_message = self._message
         self._mqtt.connect("127.0.0.1", port)
         self._mqtt.loop_start()
 
     def _message(self, client: mqtt.Client, userdata: Any, message: mqtt.MQTTMessage) -> None:
         now = time.perf_counter()
+        if message.topic == "bench/answer":
+            self._answered = now
+            self._answer.set()
+            return
         body = json.loads(message.payload)
         if message.topic.endswith("/state"):
             (self.ready.set if body["ready"] else self.ready.clear)()
@@ -65,6 +72,19 @@ class Client:
                 self.took.append((now - sent) * 1000)
                 self.verdicts[body["verdict"]] = self.verdicts.get(body["verdict"], 0) + 1
         self._room.release()
+
+    def echo(self, count: int, period_s: float) -> float:
+        """Median ms of a bare paho client's answer over the same broker, to a message as long as a trigger's."""
+        took = []
+        for _ in range(count):
+            time.sleep(period_s)
+            self._answer.clear()
+            began = time.perf_counter()
+            self._mqtt.publish("bench/question", b"x" * 90, qos=1)
+            if not self._answer.wait(5):
+                raise SystemExit("no echo within 5 s")
+            took.append((self._answered - began) * 1000)
+        return statistics.median(took)
 
     def run(self, count: int, period_s: float) -> dict[str, Any]:
         """So many parts, as fast as ``OUTSTANDING`` allows or with a fixed period."""
@@ -165,6 +185,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if not client.ready.wait(60):
             raise SystemExit("the station did not become Ready within 60 s")
         bare = Bare(world.control_file, world.environment)
+        echo = subprocess.Popen([sys.executable, "-m", "tools.benchmarks.echo", str(given.port)], cwd=ROOT)
+        echoes: list[float] = []
         try:
             client.run(30, 0)
             fast: list[tuple[dict[str, Any], dict[str, Any]]] = []
@@ -178,6 +200,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             for number in range(given.rounds):
                 count = given.parts // 2
                 paced.append((bare.run(count, 1 / given.rate), client.run(count, 1 / given.rate)))
+                echoes.append(client.echo(40, 1 / given.rate))
                 print(
                     f"round {number + 1}: bare p50 {paced[-1][0]['p50']} ms, station p50 {paced[-1][1]['p50']} ms",
                     flush=True,
@@ -185,7 +208,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             table = stages(world.config.state_dir / "ledger.db", given.rounds * (given.parts // 2))
         finally:
             bare.close()
-    text = report(given, fast, paced, table)
+            echo.terminate()
+            echo.wait(5)
+    text = report(given, fast, paced, table, statistics.median(echoes))
     given.out.parent.mkdir(parents=True, exist_ok=True)
     given.out.write_text(text, encoding="utf-8")
     print(text)
@@ -197,6 +222,7 @@ def report(
     fast: list[tuple[dict[str, Any], dict[str, Any]]],
     paced: list[tuple[dict[str, Any], dict[str, Any]]],
     table: dict[str, tuple[float, float]],
+    echo_ms: float,
 ) -> str:
     """The evidence page."""
     ratio = statistics.median(s["rate"] / b["rate"] for b, s in fast)
@@ -213,6 +239,8 @@ def report(
         f"**Throughput: {ratio:.2f} of the bare loop** (median of the rounds; goal >= 0.9).",
         f"**Added latency: {added:.1f} ms** at {given.rate:g} parts/s (median of the rounds' medians; goal <= 3 ms):",
         "trigger published to result received over the broker, less the bare loop's trigger to verdict.",
+        f"A bare paho echo over the same broker, in the same run, takes {echo_ms:.1f} ms of it; the station, with two",
+        f"rows synced to disk and three processes, {added - echo_ms:.1f} ms.",
         "",
         "| round | bare parts/s | station parts/s | ratio | bare p50 / p99 ms | station p50 / p99 ms |",
         "|---|---|---|---|---|---|",
