@@ -48,11 +48,14 @@ def demo(
     pictures: Annotated[Optional[Path], typer.Option(help="Show these pictures instead of drawn parts.")] = None,  # noqa: UP007,UP045
     truth: Annotated[Optional[Path], typer.Option(help="CSV: file, good, defect of each picture.")] = None,  # noqa: UP007,UP045
     recipe: Annotated[int, typer.Option(min=1, max=9999, help="The recipe to run.")] = 1,
+    folder: Annotated[Path, typer.Option(help="Where ledger, pictures and logs go; emptied first.")] = ROOT
+    / "var"
+    / "demo",
     screen: Annotated[bool, typer.Option(help="Show the operator's screen (in a terminal).")] = True,
 ) -> None:
     """Start a broker, a virtual camera, the station and a simulated line; compare their books at the end."""
     try:
-        world = World(port=port, wired=wired, recipe=recipe)
+        world = World(port=port, wired=wired, recipe=recipe, folder=folder.resolve())
         with world:
             line = world.line_arguments(parts, rate, seed, pictures, truth)
             if screen and sys.stdout.isatty() and sys.stdin.isatty():
@@ -210,7 +213,7 @@ class World:
     def plain(self, line: list[str]) -> int:
         """Without a screen: the line prints its parts."""
         typer.echo(f"station {self.config.name}: see it with  inspector tui --socket {self.config.feed_socket}")
-        typer.echo(f"logs, ledger and pictures: {self.folder.relative_to(ROOT)}")
+        typer.echo(f"logs, ledger and pictures: {os.path.relpath(self.folder)}")
         process = subprocess.Popen(line, cwd=ROOT, env=self.environment, stdin=subprocess.DEVNULL)
         return self._watch(process)
 
@@ -233,7 +236,7 @@ class World:
         with contextlib.suppress(OSError):
             _, head, summary = (self.folder / "line.log").read_text(encoding="utf-8").rpartition("PLC's book:")
             typer.echo(head + summary)
-        typer.echo(f"logs, ledger and pictures: {self.folder.relative_to(ROOT)}")
+        typer.echo(f"logs, ledger and pictures: {os.path.relpath(self.folder)}")
         return code
 
     def _watch(self, process: subprocess.Popen[bytes]) -> int:
