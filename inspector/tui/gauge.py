@@ -37,6 +37,7 @@ def gauge(
 
     def place(at: float) -> int:
         share = (at - low) / scale if scale > 0 else 0.5
+        share = 0.5 if math.isnan(share) else min(max(share, 0.0), 1.0)  # limits may be as small as a float can be
         return min(max(1 + round(share * (track - 3)), 1), track - 2)
 
     if nominal is not None and low <= nominal <= high:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from inspector.limits import Limits
@@ -50,6 +50,8 @@ def test_a_value_is_drawn_where_it_is(
     assert gauge(value, lower, upper, nominal) == drawn
 
 
+@example(value=1.0, a=2.225073858507e-311, b=None, nominal=None)
+@example(value=1e308, a=-1e308, b=1.5e308, nominal=0.0)
 @given(value=number, a=number | st.none(), b=number | st.none(), nominal=number | st.none())
 def test_a_drawing_never_contradicts_the_judgement(
     value: float, a: float | None, b: float | None, nominal: float | None
