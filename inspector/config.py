@@ -46,9 +46,6 @@ class CameraConfig(Model):
         None, description="GenTL producer (.cti); default: every producer on GENICAM_GENTL64_PATH."
     )
     features: Path = Field(description="Camera file with the GenICam features to set.")
-    trigger: Literal["software", "wired"] = Field(
-        "software", description="Who fires the exposure: the station's command, or a wire to the camera."
-    )
     slots: int = Field(8, ge=2, le=64, description="Pictures that may be under way at a time.")
     frame_limit_ms: int = Field(250, ge=10, le=10000, description="No picture for so long after a trigger: it is lost.")
     trigger_limit_ms: int = Field(
@@ -57,13 +54,36 @@ class CameraConfig(Model):
         le=10000,
         description="`software`: a trigger that can't be fired for so long is given up: the part moved on.",
     )
-    window_ms: int = Field(
-        100,
-        ge=1,
-        le=10000,
-        description="`wired`: most time between a picture and its part's announcement by the PLC; "
-        "less than half the time between two parts.",
+    temperature_max_c: float = Field(70.0, ge=0, le=120, description="DeviceTemperature above this is an alarm.")
+
+
+class IdentityConfig(Model):
+    """How a part meets its picture. docs/camera.md has a timing drawing of each mode."""
+
+    mode: Literal["command", "announced", "counted"] = Field(
+        "command",
+        description="`command`: the PLC's trigger fires the cameras. `announced`: a wire fires them, the PLC announces "
+        "each part's id. `counted`: a wire fires them, a part's id is its number on the trigger counter.",
     )
+    window_ms: int = Field(
+        50,
+        ge=1,
+        le=5000,
+        description="Wired modes: most time between a pulse and the PLC's message about it; less than half the time "
+        "between two parts. No verdict is told before it has passed.",
+    )
+    announced: Literal["before", "after", "either"] = Field(
+        "either", description="Wired modes: does the PLC's message come before the pulse, or after it?"
+    )
+    plc_counts: Literal["each", "start"] = Field(
+        "each",
+        description="`counted`: the PLC sends its own count with each part, which is safest, or only to begin with.",
+    )
+
+    @property
+    def wired(self) -> bool:
+        """True when a wire fires the cameras."""
+        return self.mode != "command"
 
 
 class ArchiveConfig(Model):
@@ -83,6 +103,7 @@ class StationConfig(Model):
     sim: bool = Field(False, description="True marks every result as simulated.")
     plc: PlcConfig = Field(default_factory=PlcConfig, description="The link to the PLC.")
     cameras: dict[Id, CameraConfig] = Field(min_length=1, description="Cameras by name.")
+    identity: IdentityConfig = Field(default_factory=IdentityConfig, description="How a part meets its picture.")
     recipes: Path = Field(description="Folder with recipes.")
     recipe: int = Field(ge=1, le=9999, description="Recipe to run at the first start; later starts run the last one.")
     backend: Literal["auto", "cpu", "tensorrt"] = Field("auto", description="What runs the learned models.")

@@ -97,6 +97,10 @@ class FrameRef:
     triggered_ns: int  # when the trigger was fired or announced
     received_ns: int  # when the pixels were in the ring
     offset_px: tuple[int, int] = (0, 0)
+    view: str = ""  # the recipe's name for this picture; "": the recipe has no views, one picture a camera
+    shot: int = 0  # of a view that takes several pictures
+    trigger_count: int | None = None  # the camera's own count of trigger pulses, this one's included
+    exposed_ns: int = 0  # start of the exposure by the camera's clock, on the host's; 0: the camera doesn't say
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,6 +206,22 @@ class Check:
 
 
 @dataclass(frozen=True, slots=True)
+class Health:
+    """How good a picture is as a picture, on one reference patch: what drifts before verdicts do.
+
+    Grey values are of 0..255 whatever the pixel format.
+    """
+
+    view: str  # "" for a recipe without views
+    patch: str
+    brightness_grey: float  # mean
+    contrast_grey: float  # 95 % quantile less 5 % quantile
+    sharpness: float  # gradient energy over contrast squared, no unit: does not follow the light
+    noise_grey: float  # one standard deviation
+    saturated_share: float  # 0..1 of the pixels at full scale
+
+
+@dataclass(frozen=True, slots=True)
 class Verdict:
     """The one answer about one part. The default of everything is NOT_INSPECTED."""
 
@@ -217,6 +237,8 @@ class Verdict:
     model_shas: dict[str, str] = field(default_factory=dict)
     stages_us: dict[str, int] = field(default_factory=dict)  # capture, judge, record ... from trigger on
     captured_utc: str = ""
+    health: tuple[Health, ...] = ()
+    pose: Pose | None = None  # of the first locate step that found its part: where the part lay
 
     def __post_init__(self) -> None:
         if self.outcome is Outcome.PASS and (

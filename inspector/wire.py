@@ -51,8 +51,28 @@ class Grant:
 
 
 @dataclass(frozen=True, slots=True)
+class Shot:
+    """One picture a recipe wants of a camera, with what differs from the camera file; None: as the file says."""
+
+    view: str = ""
+    count: int = 1  # equal pictures, one after the other
+    exposure_us: float | None = None
+    gain_db: float | None = None
+    light: str | None = None  # the output line whose light is on during the exposure
+    user_set: str | None = None  # loaded before the other settings
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The pictures of every part from now on, in this order. Comes before the captures it is about."""
+
+    shots: tuple[Shot, ...] = (Shot(),)
+    kind: Literal["plan"] = "plan"
+
+
+@dataclass(frozen=True, slots=True)
 class Capture:
-    """Take the picture of part ``seq`` (software trigger), or expect it from the wire."""
+    """Take the pictures of part ``seq`` by software trigger. A wired camera is never asked."""
 
     seq: int
     received_ns: int  # when the station received the part's trigger
@@ -62,11 +82,45 @@ class Capture:
 
 @dataclass(frozen=True, slots=True)
 class Captured:
-    """The picture of part ``seq`` lies in the ring."""
+    """All pictures of part ``seq`` that were planned lie in the ring, in the plan's order."""
 
     seq: int
-    frame: FrameRef
+    frames: tuple[FrameRef, ...]
     kind: Literal["captured"] = "captured"
+
+
+@dataclass(frozen=True, slots=True)
+class Pulse:
+    """A wired camera has taken a picture, or has lost one. Which part it is about, only the station can say.
+
+    ``frame`` is None when its pixels can't be used, and then ``why`` says why; slots are the station's until granted.
+    """
+
+    frame: FrameRef | None
+    frame_id: int | None
+    trigger_count: int | None  # the camera's own count of pulses; None: it has no counter, or sent none
+    exposed_ns: int  # host's clock; as near as can be said
+    why: str = ""
+    kind: Literal["pulse"] = "pulse"
+
+
+@dataclass(frozen=True, slots=True)
+class PulseCount:
+    """A wired camera's own trigger counter, read from it at ``at_ns`` (host's clock)."""
+
+    value: int
+    at_ns: int
+    kind: Literal["pulse_count"] = "pulse_count"
+
+
+@dataclass(frozen=True, slots=True)
+class SettingsChanged:
+    """Somebody else changed a camera's settings: feature, wanted and found value, between which instants (UTC)."""
+
+    differences: tuple[str, ...]
+    good_utc: str  # when they were last seen as wanted
+    found_utc: str
+    kind: Literal["settings_changed"] = "settings_changed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +176,7 @@ class Loaded:
     model_shas: dict[str, str] = field(default_factory=dict)
     keep: dict[str, int] = field(default_factory=dict)  # archive: by outcome, 1 in N; 0: none
     stop_line: int = 0  # ask the PLC to stop after so many equal rejects in a row; 0 never
+    shots: dict[str, tuple[Shot, ...]] = field(default_factory=dict)  # by camera; none: one picture of each
     kind: Literal["loaded"] = "loaded"
 
 
@@ -175,8 +230,21 @@ class Kept:
     kind: Literal["kept"] = "kept"
 
 
-ToChild = Ping | Stop | Grant | Capture | Load | Judge | Keep
-FromChild = Pong | Captured | CaptureFailed | CameraState | Stray | Loaded | LoadFailed | Judged | Kept
+ToChild = Ping | Stop | Grant | Plan | Capture | Load | Judge | Keep
+FromChild = (
+    Pong
+    | Captured
+    | CaptureFailed
+    | Pulse
+    | PulseCount
+    | SettingsChanged
+    | CameraState
+    | Stray
+    | Loaded
+    | LoadFailed
+    | Judged
+    | Kept
+)
 
 _to_child: TypeAdapter[ToChild] = TypeAdapter(Annotated[ToChild, Field(discriminator="kind")])
 _from_child: TypeAdapter[FromChild] = TypeAdapter(Annotated[FromChild, Field(discriminator="kind")])

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from numpy.typing import NDArray
+
+from inspector.wire import Shot
 
 
 class DeviceError(Exception):
@@ -33,6 +35,8 @@ class Exposure:
     gain_db: float
     device_timestamp_ns: int
     offset_px: tuple[int, int]
+    trigger_count: int | None = None  # the camera's own count of trigger pulses, this one's included
+    exposed_ns: int = 0  # start of the exposure on the host's monotonic clock; 0: the camera doesn't say
 
 
 Take = Callable[[NDArray[Any]], None]
@@ -49,8 +53,16 @@ class Camera(Protocol):
         """Open, set and read back every feature, start streaming; returns model, serial, settings..."""
         ...
 
-    def trigger(self) -> None:
-        """Fire the software trigger."""
+    def plan(self, shots: Sequence[Shot]) -> None:
+        """From now on each part gets these pictures. Raises SettingsError for one the camera can't take."""
+        ...
+
+    def trigger(self, shot: int = 0) -> None:
+        """Make ready for the planned shot of this number and fire the software trigger."""
+        ...
+
+    def pulses(self) -> int | None:
+        """The camera's trigger counter as it stands now; None: it has none."""
         ...
 
     def fetch(self, limit_s: float, take: Take) -> Exposure | None:
