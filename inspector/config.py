@@ -128,22 +128,21 @@ class CameraFile(Model):
     model: str | None = Field(None, description="DeviceModelName this file is for; another model is an error.")
     features: dict[str, bool | int | float | str] = Field(
         min_length=1,
-        description="Feature = value, top to bottom; `Feature[Selector=Entry]` sets a selector first.",
+        description="Feature = value, top to bottom; `Feature[Selector=Entry]` sets a selector first, "
+        "`Feature[A=x,B=y]` sets several, in this order.",
     )
 
 
-_SELECTED = re.compile(r"^[A-Za-z][A-Za-z0-9_]*(\[[A-Za-z][A-Za-z0-9_]*=[A-Za-z0-9_]+\])?$")
+_NAME = r"[A-Za-z][A-Za-z0-9_]*"
+_SELECTED = re.compile(rf"^{_NAME}(\[{_NAME}=[A-Za-z0-9_]+(,{_NAME}=[A-Za-z0-9_]+)*\])?$")
+_ALLOWED = "allowed is Feature or Feature[Selector=Entry], several selectors as Feature[A=x,B=y]"
 
 
 def load_camera_file(path: Path) -> CameraFile:
     """Read a camera file. Raises FileError."""
     file = YamlFile.read(path)
     parsed = file.parse(CameraFile)
-    problems = [
-        file.problem(["features", name], "allowed is Feature or Feature[Selector=Entry]")
-        for name in parsed.features
-        if not _SELECTED.match(name)
-    ]
+    problems = [file.problem(["features", name], _ALLOWED) for name in parsed.features if not _SELECTED.match(name)]
     if problems:
         raise FileError(problems)
     return parsed

@@ -40,6 +40,7 @@ class _Known:
 
     cameras: dict[str, CameraConfig]
     producer: Path | None
+    wired: bool = False
 
     def producers(self) -> list[Path | None]:
         """Each that is named, None for those on the path."""
@@ -55,7 +56,8 @@ class _Known:
         producers = tuple(str(p) for p in found if p)
         if config is None:
             return Visit(camera, producers), None
-        return Visit(config.serial, producers, str(config.features), config.trigger), config
+        trigger = "wired" if self.wired else "software"
+        return Visit(config.serial, producers, str(config.features), trigger), config
 
 
 @app.command("list")
@@ -129,7 +131,7 @@ def snapshot(
             raise DeviceError(f"{file}: the picture is written as PNG; allowed: a name that ends with .png")
         if not file.parent.is_dir():
             raise DeviceError(f"{file}: there is no folder {file.parent}")
-        if config.trigger == "wired":
+        if known.wired:
             typer.echo(f"waiting up to {wait_s:g} s for a pulse on the trigger wire", err=True)
         with tempfile.TemporaryDirectory() as folder:
             pixels = str(Path(folder) / "pixels.npy")
@@ -158,7 +160,7 @@ def _known(station: Path | None, producer: Path | None) -> _Known:
     if station is None and not STATION.is_file():
         return _Known({}, producer)  # a bare computer: whatever is on the path
     config = load_station(station or STATION)
-    return _Known(config.cameras, producer)
+    return _Known(config.cameras, producer, config.identity.wired)
 
 
 def _columns(rows: Sequence[Sequence[str]]) -> Iterator[str]:

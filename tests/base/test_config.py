@@ -22,7 +22,9 @@ cameras:
   top:
     serial: "40012345"
     features: cameras/top.yaml
-    trigger: wired
+    slots: 4
+identity:
+  mode: announced
 recipes: recipes
 recipe: 1
 archive:
@@ -109,16 +111,18 @@ def test_every_shipped_camera_file_is_sound() -> None:
         ('    serial: "40012345"\n', "", "6: cameras.top.serial: missing, and it is needed"),
         ('"40012345"', "40012345", "7: cameras.top.serial: found 40012345, allowed: string"),
         ("cameras/top.yaml", "cameras/none.yaml", "8: cameras.top.features: there is no file FOLDER/cameras/none.yaml"),
-        ("wired", "both", "9: cameras.top.trigger: found 'both', allowed: 'software' or 'wired'"),
-        ("trigger: wired", "slots: 1", "9: cameras.top.slots: found 1, allowed: greater than or equal to 2"),
-        ("trigger: wired", "windows_ms: 10", "9: cameras.top.windows_ms: unknown key"),
+        ("slots: 4", "slots: 1", "9: cameras.top.slots: found 1, allowed: greater than or equal to 2"),
+        ("slots: 4", "trigger: wired", "9: cameras.top.trigger: unknown key"),
+        ("announced", "both", "11: identity.mode: found 'both', allowed: 'command', 'announced' or 'counted'"),
+        ("mode: announced", "window_ms: 0", "11: identity.window_ms: found 0, allowed: greater than or equal to 1"),
+        ("mode: announced", "windows_ms: 10", "11: identity.windows_ms: unknown key"),
         ("  top:", "  TOP:", "6: cameras.TOP: found 'TOP', allowed: "),
-        ("recipes: recipes", "recipes: none", "10: recipes: there is no folder FOLDER/none"),
-        ("recipe: 1\n", "recipe: 0\n", "11: recipe: found 0, allowed: greater than or equal to 1"),
-        ("recipe: 1\n", "recipe: 1.5\n", "11: recipe: found 1.5, allowed: "),
-        ("folder: kept", "budget_mb: -1", "13: archive.budget_mb: found -1, allowed: greater than or equal to 1"),
-        ("folder: kept", "folder: [a, b]", "13: archive.folder: found ['a', 'b'], allowed: "),
-        ("state_dir: state", "state_dir:", "14: state_dir: found None, allowed: "),
+        ("recipes: recipes", "recipes: none", "12: recipes: there is no folder FOLDER/none"),
+        ("recipe: 1\n", "recipe: 0\n", "13: recipe: found 0, allowed: greater than or equal to 1"),
+        ("recipe: 1\n", "recipe: 1.5\n", "13: recipe: found 1.5, allowed: "),
+        ("folder: kept", "budget_mb: -1", "15: archive.budget_mb: found -1, allowed: greater than or equal to 1"),
+        ("folder: kept", "folder: [a, b]", "15: archive.folder: found ['a', 'b'], allowed: "),
+        ("state_dir: state", "state_dir:", "16: state_dir: found None, allowed: "),
         ("name: Top view", "name: Top view\nname: again", '4: found duplicate key "name": each key may stand once'),
         ("plc: {host", "plc: {{host", "5: not valid YAML: "),
         ("line: line1", "line:\tline1\n\tx", "1: not valid YAML: "),
@@ -133,7 +137,8 @@ def test_bad_station_files(old: str, new: str, says: str, folder: Path) -> None:
 
 
 def test_every_problem_is_told_at_once(folder: Path) -> None:
-    found = problems(load_station, station(folder, ("line1", "L 1"), ("port: 1883", "port: 0"), ("wired", "x")))
+    changes = (("line1", "L 1"), ("port: 1883", "port: 0"), ("slots: 4", "slots: x"))
+    found = problems(load_station, station(folder, *changes))
     assert [p.split(":")[0] for p in found] == ["1", "4", "9"]
 
 
@@ -145,8 +150,8 @@ def test_no_cameras(folder: Path) -> None:
 
 
 def test_two_cameras_with_one_serial_number(folder: Path) -> None:
-    other = '  side: {serial: "40012345", features: cameras/top.yaml}\nrecipes: recipes'
-    found = problems(load_station, station(folder, ("recipes: recipes", other)))
+    other = '  side: {serial: "40012345", features: cameras/top.yaml}\nidentity:'
+    found = problems(load_station, station(folder, ("identity:", other)))
     assert found == ["10: cameras.side.serial: 40012345 is camera top already"]
 
 
@@ -165,6 +170,9 @@ def test_two_cameras_with_one_serial_number(folder: Path) -> None:
         ("features:\n  Width: 1\n  12: 3\n", "3: features.12: allowed is Feature or Feature[Selector=Entry]"),
         ("features:\n  A[B]: 3\n", "2: features.A[B]: allowed is Feature or Feature[Selector=Entry]"),
         ("features:\n  A[B=]: 3\n", "2: features.A[B=]: allowed is"),
+        ("features:\n  A[B=x,]: 3\n", "2: features.A[B=x,]: allowed is"),
+        ("features:\n  A[B=x,C]: 3\n", "2: features.A[B=x,C]: allowed is"),
+        ("features:\n  A[B=x][C=y]: 3\n", "2: features.A[B=x][C=y]: allowed is"),
         ("features:\n  A b: 3\n", "2: features.A b: allowed is"),
         ("feature: {Width: 1}\n", "1: features: missing, and it is needed"),
         ("- Width\n", "1: found ['Width'], wanted keys and values"),
@@ -182,6 +190,12 @@ def test_bad_camera_files(text: str, says: str, tmp_path: Path) -> None:
     found = problems(load_camera_file, file)
     assert any(p.startswith(says) for p in found), found
     assert len(found) <= 2
+
+
+def test_a_feature_with_several_selectors(tmp_path: Path) -> None:
+    file = tmp_path / "camera.yaml"
+    file.write_text("features:\n  A: 1\n  A[B=x]: 2\n  A[B=x,C=y]: 3\n  A[B=x,C=y,D_1=2]: 4\n")
+    assert list(load_camera_file(file).features.values()) == [1, 2, 3, 4]
 
 
 def test_values_are_what_yaml_1_2_says(tmp_path: Path) -> None:
