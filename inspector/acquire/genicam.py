@@ -260,12 +260,20 @@ class Library:
             _log.warning("%s", trouble)
 
     def devices(self) -> list[dict[str, str]]:
-        """Every device: serial, model, vendor, access status in words."""
+        """Every device: serial, model, vendor, access status in words, transport (GEV, U3V ...).
+
+        ``where`` holds what its maker tells of its place: ids and names, with addresses in many of them.
+        """
         result = []
+        names = (("serial", "serial_number"), ("model", "model"), ("vendor", "vendor"), ("transport", "tl_type"))
         for info in self.harvester.device_info_list:
             row = {"access": self._access(info)}
-            for key, name in (("serial", "serial_number"), ("model", "model"), ("vendor", "vendor")):
+            for key, name in names:
                 row[key] = str(info.property_dict.get(name) or "")
+            told = [info.property_dict.get("id_"), info.property_dict.get("display_name")]
+            with contextlib.suppress(*VENDOR_ERRORS, AttributeError):
+                told += [info.parent.module.id_, info.parent.module.display_name]
+            row["where"] = " ".join(str(text) for text in told if text)
             result.append(row)
         return result
 

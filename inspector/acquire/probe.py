@@ -1,7 +1,8 @@
 """Which cameras a GenTL producer shows, asked in a process of its own: vendor code may crash or hang.
 
 By hand: ``python -m inspector.acquire.probe [PRODUCER.cti ...]`` (without one: all on GENICAM_GENTL64_PATH).
-It prints one JSON object: ``{"producers": [path], "devices": [{serial, model, vendor, access}], "error": text}``.
+It prints one JSON object: ``{"producers": [path], "devices": [{serial, model, vendor, access, transport, where}],
+"error": text}``.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ class Probed:
     """What came out: the producers loaded, the devices they show, and what is wrong ("" when nothing is)."""
 
     producers: tuple[str, ...]
-    devices: tuple[Mapping[str, str], ...]  # serial, model, vendor, access: free, open, busy, read only, not reachable
+    devices: tuple[Mapping[str, str], ...]  # of Library.devices(); access: free, open, busy, read only, not reachable
     error: str
 
 
