@@ -20,7 +20,12 @@ class SettingsError(DeviceError):
 
 
 class IncompleteFrame(Exception):
-    """A picture came, but not all of it."""
+    """A picture came, but not all of it; what could be known about it all the same."""
+
+    def __init__(self, frame_id: int | None = None, exposed_ns: int = 0) -> None:
+        super().__init__("a picture came incomplete")
+        self.frame_id = frame_id
+        self.exposed_ns = exposed_ns  # as in Exposure
 
 
 @dataclass(frozen=True)
@@ -37,6 +42,8 @@ class Exposure:
     offset_px: tuple[int, int]
     trigger_count: int | None = None  # the camera's own count of trigger pulses, this one's included
     exposed_ns: int = 0  # start of the exposure on the host's monotonic clock; 0: the camera doesn't say
+    uncertainty_ns: int = 0  # of exposed_ns, at most so much either way
+    wrong: str = ""  # what the camera says about this picture that was not wanted: "exposure was 500 us, wanted ..."
 
 
 Take = Callable[[NDArray[Any]], None]

@@ -14,7 +14,7 @@ import os
 import signal
 import time
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from inspector.acquire.features import Value
 from inspector.acquire.visit import Feature
 from inspector.config import CameraFile
 from inspector.ring import PIXEL_TYPES
+from inspector.wire import Shot
 
 with warnings.catch_warnings():  # importing harvesters changes the process's warning filters
     from genicam import genapi, gentl
@@ -49,7 +50,8 @@ _BUFFERS = 5
 _COMMAND_LIMIT_S = 3.0  # a command of a camera file (UserSetLoad ...) is done by then
 _REFRESH_MS = 200
 _LOOK_S = 2e-5  # harvesters looks at least once in this time; in less it may give up before
-_CHUNKS = ("ChunkFrameID", "ChunkTimestamp", "ChunkExposureTime", "ChunkGain")
+_CHUNKS = ("ChunkFrameID", "ChunkTimestamp", "ChunkExposureTime", "ChunkGain", "ChunkCounterValue")
+_COUNTED = ("FrameTrigger", "FrameStart", "ExposureStart")  # events that go on with each software trigger
 _READABLE = (genapi.EAccessMode.RO, genapi.EAccessMode.RW)
 _WRITABLE = (genapi.EAccessMode.WO, genapi.EAccessMode.RW)
 
@@ -115,6 +117,11 @@ class _Nodes:
             except VENDOR_ERRORS as error:
                 hint = f"; allowed: {_range(node)}" if isinstance(node, (genapi.IInteger, genapi.IFloat)) else ""
                 raise ValueError(f"the camera refused: {_words(error)}{hint}") from error
+
+    def entries(self, name: str) -> list[str]:
+        """What an enumeration can be set to now."""
+        with _as_value_error(name):
+            return _entries(self._node(name))
 
     def writable(self, name: str) -> bool:
         with contextlib.suppress(*VENDOR_ERRORS, ValueError):
@@ -354,6 +361,7 @@ class GenicamCamera:
         self._nodes: _Nodes | None = None
         self._exposure_us = self._gain_db = 0.0
         self._offset_px = (0, 0)
+        self._counter = False  # it has one for triggers, and CounterSelector stands on it
 
     def open(self) -> dict[str, Any]:
         """See :class:`~inspector.acquire.camera.Camera`."""
@@ -378,6 +386,7 @@ class GenicamCamera:
             raise SettingsError(f"DeviceModelName: wanted {self._wanted.model}, found {model}")
         features.apply(nodes, self._wanted.features)
         self._check_trigger()
+        self._counter = self._find_counter()
         pixel_format = str(self._needed("PixelFormat"))
         if pixel_format not in PIXEL_TYPES:
             raise SettingsError(f"PixelFormat: found {pixel_format}, allowed: {', '.join(PIXEL_TYPES)}")
@@ -410,11 +419,36 @@ class GenicamCamera:
         if mode != "On" or not fits:
             wish = "Software" if self._trigger_mode == "software" else "a Line"
             raise SettingsError(
-                f"TriggerMode {mode}, TriggerSource {source}: `trigger: {self._trigger_mode}` in station.yaml "
+                f"TriggerMode {mode}, TriggerSource {source}: `identity` in station.yaml, {self._trigger_mode}, "
                 f"wants TriggerMode On and TriggerSource {wish} in the camera file"
             )
 
-    def trigger(self) -> None:
+    def plan(self, shots: Sequence[Shot]) -> None:
+        """See :class:`~inspector.acquire.camera.Camera`."""
+        if any(shot != Shot(shot.view, shot.count) for shot in shots):
+            raise SettingsError(f"camera {self._serial}: settings of single views are not supported yet")
+
+    def pulses(self) -> int | None:
+        """See :class:`~inspector.acquire.camera.Camera`."""
+        if not self._counter or self._nodes is None:
+            return None
+        with self._device_errors("its trigger counter can't be read"):
+            return int(self._nodes.read("CounterValue"))
+
+    def _find_counter(self) -> bool:
+        """Put CounterSelector on the counter that counts this camera's triggers; False: there is none."""
+        nodes = self._nodes
+        assert nodes is not None  # noqa: S101  # set before
+        if not (nodes.has("CounterSelector") and nodes.has("CounterEventSource") and nodes.has("CounterValue")):
+            return False
+        events = _COUNTED if self._trigger_mode == "software" else (str(nodes.read("TriggerSource")), "FrameTrigger")
+        for entry in nodes.entries("CounterSelector"):
+            nodes.write("CounterSelector", entry)
+            if nodes.read("CounterEventSource") in events:
+                return True
+        return False
+
+    def trigger(self, shot: int = 0) -> None:
         """See :class:`~inspector.acquire.camera.Camera`."""
         with self._device_errors("software trigger failed"):
             self._acquirer.remote_device.node_map.TriggerSoftware.execute()
@@ -453,6 +487,7 @@ class GenicamCamera:
             gain_db=float(chunk.get("ChunkGain", self._gain_db)),
             device_timestamp_ns=int(chunk.get("ChunkTimestamp", buffer.timestamp_ns or 0)),
             offset_px=self._offset_px,
+            trigger_count=int(chunk["ChunkCounterValue"]) if self._counter and "ChunkCounterValue" in chunk else None,
         )
 
     def _chunk(self) -> Mapping[str, Any]:

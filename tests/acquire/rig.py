@@ -17,7 +17,20 @@ from ruamel.yaml import YAML
 from inspector.parts import FrameRef
 from inspector.ring import Ring
 from inspector.station.children import Child, ChildGone
-from inspector.wire import CameraState, Capture, Captured, CaptureFailed, FromChild, Grant, Stray
+from inspector.wire import (
+    CameraState,
+    Capture,
+    Captured,
+    CaptureFailed,
+    FromChild,
+    Grant,
+    Plan,
+    Pulse,
+    PulseCount,
+    SettingsChanged,
+    Shot,
+    Stray,
+)
 from tools.part_renderer.stamp import read_stamp, write_stamp
 from tools.virtual_camera.control import CTI, CameraControl
 
@@ -40,6 +53,8 @@ SOFTWARE: dict[str, Any] = {
     "ChunkModeActive": True,
     "ChunkEnable[ChunkSelector=FrameID]": True,
     "ChunkEnable[ChunkSelector=ExposureTime]": True,
+    "ChunkEnable[ChunkSelector=Timestamp]": True,
+    "ChunkEnable[ChunkSelector=CounterValue]": True,
 }
 WIRED: dict[str, Any] = {**SOFTWARE, "TriggerSource": "Line1", "TriggerActivation": "RisingEdge"}
 
@@ -67,12 +82,19 @@ class World:
         self.runtime.mkdir()
         (folder / "recipes").mkdir()
         self.cameras: dict[str, dict[str, Any]] = {}
+        self.identity: dict[str, Any] = {}
         self.station_file = folder / "station.yaml"
+
+    def wired(self, window_ms: int = 100, mode: str = "announced", **identity: Any) -> World:
+        """A wire fires the cameras that are added from now on."""
+        self.identity = {"mode": mode, "window_ms": window_ms, **identity}
+        return self
 
     def camera(self, name: str = "top", features: dict[str, Any] | None = None, **options: Any) -> World:
         """Add a camera; the first is VC0001."""
-        wanted = SOFTWARE if options.get("trigger", "software") == "software" else WIRED
-        file = write_yaml(self.folder / f"{name}.yaml", {"features": features or wanted})
+        file = write_yaml(
+            self.folder / f"{name}.yaml", {"features": features or (WIRED if self.identity else SOFTWARE)}
+        )
         serial = f"VC000{len(self.cameras) + 1}"
         # a busy machine must not decide what a test says: only tests of the limits have tight ones
         calm = {"trigger_limit_ms": 2000, "frame_limit_ms": 1000}
@@ -81,7 +103,8 @@ class World:
 
     def write(self) -> World:
         station = {"line": "l", "station": "s", "name": "Rig", "recipe": 1, "recipes": str(self.folder / "recipes")}
-        write_yaml(self.station_file, {**station, "cameras": self.cameras, "runtime_dir": str(self.runtime)})
+        more = {"cameras": self.cameras, "runtime_dir": str(self.runtime)}
+        write_yaml(self.station_file, {**station, **more, **({"identity": self.identity} if self.identity else {})})
         return self
 
     def set_register(self, name: str, value: float, device: int = 0) -> None:
@@ -107,6 +130,9 @@ class Rig:
         self.states: list[CameraState] = []
         self.gone: list[str] = []
         self.strays: dict[str, int] = {}
+        self.pulses: list[Pulse] = []
+        self.counts: list[PulseCount] = []
+        self.changes: list[SettingsChanged] = []
         self._answers: dict[int, asyncio.Future[Captured | CaptureFailed]] = {}
         self._changed = asyncio.Event()
         self._seq = 0
@@ -128,6 +154,12 @@ class Rig:
             self.states.append(message)
         elif isinstance(message, Stray):
             self.strays[message.what] = self.strays.get(message.what, 0) + message.count
+        elif isinstance(message, Pulse):
+            self.pulses.append(message)
+        elif isinstance(message, PulseCount):
+            self.counts.append(message)
+        elif isinstance(message, SettingsChanged):
+            self.changes.append(message)
         elif isinstance(message, (Captured, CaptureFailed)):
             answer = self._answers.pop(message.seq, None)
             assert answer is not None, f"a second answer: {message}"
@@ -189,6 +221,18 @@ class Rig:
             self.control.show(self.device, part_picture(number), number)
         return await asyncio.wait_for(self.ask(**ask), EVERY_LIMIT_S)
 
+    async def pulse(self, number: int, line: int = 1) -> Pulse:
+        """Show part ``number``, fire the camera by its wire and wait for what it says about it."""
+        before = len(self.pulses)
+        self.control.show(self.device, part_picture(number), number)
+        self.control.pulse(self.device, line)
+        await self.until(lambda: len(self.pulses) > before)
+        return self.pulses[before]
+
+    def plan(self, *shots: Shot) -> None:
+        """What to take of every part from now on."""
+        self.child.send(Plan(shots))
+
     def pixels(self, frame: FrameRef) -> NDArray[Any]:
         """A copy of the picture."""
         ring = Ring(Path(frame.ring), writable=False)
@@ -197,13 +241,18 @@ class Rig:
         finally:
             ring.close()
 
-    def number(self, answer: Captured | CaptureFailed, *, keep: bool = False) -> int | None:
-        """The part number in the picture's pixels; its slot is given back."""
-        assert isinstance(answer, Captured), answer
-        number = read_stamp(self.pixels(answer.frame))
+    def number(self, answer: Captured | CaptureFailed | FrameRef | None, *, keep: bool = False) -> int | None:
+        """The part number in the pixels of the one picture; its slot is given back."""
+        return self.numbers(answer, keep=keep)[0]
+
+    def numbers(self, answer: Captured | CaptureFailed | FrameRef | None, *, keep: bool = False) -> list[int | None]:
+        """The part number in the pixels of each picture; their slots are given back."""
+        assert isinstance(answer, (Captured, FrameRef)), answer
+        frames = answer.frames if isinstance(answer, Captured) else (answer,)
+        found = [read_stamp(self.pixels(frame)) for frame in frames]
         if not keep:
-            self.grant(answer.frame.slot)
-        return number
+            self.grant(*(frame.slot for frame in frames))
+        return found
 
     def grant(self, *slots: int) -> None:
         self.child.send(Grant(slots))

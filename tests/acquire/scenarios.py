@@ -87,13 +87,13 @@ def settings() -> None:
         ({"Gain": -1, "Nonsense": 1}, ["Gain: wanted -1", "; Nonsense: wanted 1, this camera has"]),
         # accepted, and then another command of the file sets it back
         ({"ExposureTime": 700, "UserSetLoad": True}, ["ExposureTime: wanted 700, found "]),
-        ({"TriggerSource": "Line1"}, ["TriggerSource Line1: `trigger: software` in station.yaml wants", "Software"]),
+        ({"TriggerSource": "Line1"}, ["TriggerSource Line1: `identity` in station.yaml, software, wants", "Software"]),
         ({"TriggerMode[TriggerSelector=FrameStart]": "Off"}, ["TriggerMode Off, TriggerSource Software"]),
     ):
         text = refusal(camera(library, **features))
         assert all(part in text for part in says), (features, text)
     text = refusal(camera(library, "wired", TriggerSource="Software"))
-    assert "`trigger: wired` in station.yaml wants TriggerMode On and TriggerSource a Line" in text
+    assert "`identity` in station.yaml, wired, wants TriggerMode On and TriggerSource a Line" in text
     text = refusal(camera(library, model="acA1300"))
     assert text == "DeviceModelName: wanted acA1300, found VirtualCamera"
     # after all that it can still be opened, and holds what was wanted

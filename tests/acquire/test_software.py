@@ -21,7 +21,7 @@ async def test_each_part_gets_its_picture_with_its_passport(world: World) -> Non
         for number in range(1, 30):
             answer = await rig.capture(number)
             assert isinstance(answer, Captured)
-            frame = answer.frame
+            frame = answer.frames[0]
             assert (frame.camera, frame.frame_id, frame.exposure_us) == ("top", number - 1, 1000.0)
             assert frame.triggered_ns < frame.received_ns
             assert rig.number(answer) == number
@@ -35,16 +35,16 @@ async def test_exactly_one_copy_goes_into_the_ring(world: World) -> None:
     async with running(world.camera(slots=2)) as rig:
         first = await rig.capture(1)
         assert isinstance(first, Captured)
-        before = first.frame
+        before = first.frames[0]
         rig.number(first)
         for number in range(2, 12):
             answer = await rig.capture(number)
             assert isinstance(answer, Captured)
-            if answer.frame.slot == before.slot:
-                assert answer.frame.generation == before.generation + 2
-                before = answer.frame
+            if answer.frames[0].slot == before.slot:
+                assert answer.frames[0].generation == before.generation + 2
+                before = answer.frames[0]
             assert rig.number(answer) == number
-        assert before.generation > first.frame.generation
+        assert before.generation > first.frames[0].generation
 
 
 async def test_random_faults_never_show_another_part(world: World) -> None:
@@ -131,13 +131,13 @@ async def test_no_free_slot_is_an_overrun_until_one_is_given_back(world: World) 
         assert over.code == Code.OVERRUN and "all 2 picture slots are in use" in over.text
         assert [rig.number(answer, keep=True) for answer in held] == [1, 2]  # untouched
         assert isinstance(held[0], Captured)
-        rig.grant(held[0].frame.slot, held[0].frame.slot, 99, -1)  # doubled and foreign slots are nobody's
+        rig.grant(held[0].frames[0].slot, held[0].frames[0].slot, 99, -1)  # doubled and foreign slots are nobody's
         again = await rig.capture(4)
-        assert isinstance(again, Captured) and again.frame.slot == held[0].frame.slot
+        assert isinstance(again, Captured) and again.frames[0].slot == held[0].frames[0].slot
         assert failed(await rig.capture(5)).code == Code.OVERRUN
         assert rig.number(held[1], keep=True) == 2
         with pytest.raises(Exception, match="was overwritten"):
-            rig.pixels(held[0].frame)
+            rig.pixels(held[0].frames[0])
 
 
 async def test_pings_are_answered_while_a_picture_is_waited_for(world: World) -> None:

@@ -1,0 +1,97 @@
+"""Pictures that a wire fires: everything the camera says is told to the station at once, as it is.
+
+Nothing is matched here. Which part a pulse belongs to, and whether a number is missing, the station finds out.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+
+from inspector.acquire.camera import Exposure, IncompleteFrame
+from inspector.acquire.context import Context
+from inspector.codes import Code
+from inspector.parts import FrameRef
+from inspector.wire import Capture, CaptureFailed, Pulse, PulseCount
+
+READ_NS = 20_000_000  # the trigger counter is read no more often than so
+REMEMBERED = 16  # pictures; a doubled one comes right after its first
+
+
+class Wired:
+    """See the module's text."""
+
+    busy = False
+
+    def __init__(self, context: Context, window_ms: int) -> None:
+        self._at = context
+        self._window_ns = window_ms * 1_000_000
+        self._seen: deque[tuple[int, int | None]] = deque(maxlen=REMEMBERED)
+        self._closes_ns: deque[int] = deque(maxlen=64)  # ends of windows that began with a pulse
+        self._told: int | None = None
+        self._read_ns = 0
+
+    def begin(self) -> None:
+        """The camera streams, and has sent nothing yet."""
+        self._seen.clear()
+        self._closes_ns.clear()
+        self._told = None
+        self._read_ns = 0
+
+    def ask(self, capture: Capture) -> None:
+        """A wired camera can't be asked."""
+        text = f"camera {self._at.name} is fired by a wire, and can't be asked for a picture"
+        self._at.channel.send(CaptureFailed(capture.seq, int(Code.INTERNAL_ERROR), text))
+
+    def refuse(self, why: str) -> None:
+        """Nobody waits here."""
+
+    def step(self) -> None:
+        """Look at the camera once. Raises DeviceError."""
+        try:
+            exposure = self._at.camera.fetch(0.0, self._at.slots.copy)
+        except IncompleteFrame as lost:
+            why = f"camera {self._at.name} sent an incomplete picture; check its cable"
+            self._pulse(None, lost.frame_id, None, lost.exposed_ns or time.monotonic_ns(), why)
+            return
+        if exposure is None:
+            self._count()
+        else:
+            self._picture(exposure)
+
+    def _picture(self, exposure: Exposure) -> None:
+        number = exposure.frame_id, exposure.trigger_count
+        if number in self._seen:
+            self._at.stray("doubled")
+            return
+        self._seen.append(number)
+        exposed_ns = exposure.exposed_ns or time.monotonic_ns() - int(exposure.exposure_us * 1000)
+        frame, why = None, exposure.wrong
+        if why:
+            why = f"camera {self._at.name}: {why}: somebody changed the settings"
+        else:
+            frame = self._at.slots.passport(exposure, exposed_ns, self._at.shots[0].view, 0)
+            why = "" if frame else f"camera {self._at.name}: all {self._at.slots.count} picture slots are in use"
+        self._pulse(frame, exposure.frame_id, exposure.trigger_count, exposed_ns, why)
+        if exposure.wrong:
+            self._at.check_settings()
+
+    def _pulse(
+        self, frame: FrameRef | None, frame_id: int | None, trigger_count: int | None, exposed_ns: int, why: str
+    ) -> None:
+        self._at.channel.send(Pulse(frame, frame_id, trigger_count, exposed_ns, why))
+        self._closes_ns.append(exposed_ns + self._window_ns)
+
+    def _count(self) -> None:
+        """The camera's own counter: when it moved, and as soon as the window of a pulse has closed."""
+        now = time.monotonic_ns()
+        closed = bool(self._closes_ns) and now > self._closes_ns[0]
+        if not closed and now - self._read_ns < READ_NS:
+            return
+        while self._closes_ns and now > self._closes_ns[0]:
+            self._closes_ns.popleft()
+        self._read_ns = now
+        value = self._at.camera.pulses()
+        if value is not None and (closed or value != self._told):
+            self._told = value
+            self._at.channel.send(PulseCount(value, now))
