@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from inspector.cli.diagnosis import Finding, cameras, files, gpu, machine
+from inspector.cli.diagnosis import Finding, cameras, files, gpu, machine, memory, transport
 
 STATION = Path("/etc/inspector/firmware_config/station.yaml")
 
@@ -32,17 +32,21 @@ def doctor(
 def examine(station: Path, root: Path = Path("/")) -> list[Finding]:
     """Everything the doctor finds. ``root``: where /etc, /proc, /run and /sys are looked for."""
     config, found = files.station_file(station)
+    there = None
     if config is not None:
         found += files.recipe_files(config)
-        found += cameras.cameras(config, root)
+        probes = cameras.look(config, root)
+        found += cameras.cameras(config, probes)
+        there = cameras.devices(config, probes)
         found += machine.broker(config.plc)
-    found += machine.network(root)
-    found += machine.usb(root)
+    found += transport.network(root, there)
+    found += transport.usb(root, there)
     if config is not None:
+        found += memory.rings(config, root)
         found += machine.disk(config, root)
         found += machine.service(config, root)
         found += gpu.gpu(config, root)
-    return found + machine.clock(root)
+    return found + memory.processor(root) + machine.clock(root)
 
 
 def table(findings: Sequence[Finding]) -> str:

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from inspector.__main__ import build
 from inspector.acquire.probe import probe
 from inspector.cli import doctor
-from inspector.cli.diagnosis import Finding, cameras, files, gpu, machine
+from inspector.cli.diagnosis import Finding, cameras, files, gpu, machine, memory, transport
 from inspector.config import StationConfig, load_station
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -40,6 +40,11 @@ runtime_dir: run
 
 def by_name(findings: list[Finding]) -> dict[str, Finding]:
     return {finding.what: finding for finding in findings}
+
+
+def examined(config: StationConfig, root: Path, limit_s: float = 20.0) -> dict[str, Finding]:
+    """What the doctor says of producers and cameras."""
+    return by_name(cameras.cameras(config, cameras.look(config, root, limit_s)))
 
 
 def put(path: Path, text: str = "") -> Path:
@@ -194,14 +199,14 @@ def on_load(statement: str) -> str:
 
 
 def test_cameras_are_found_by_their_serial(make: Make, good: Path) -> None:
-    told = by_name(cameras.cameras(load_station(make(serial="VC0002")), good))
+    told = examined(load_station(make(serial="VC0002")), good)
     assert told["GenTL producer"].level == "ok"
     assert told["camera top"].level == "ok"
     assert "VC0002, free" in told["camera top"].found
 
 
 def test_another_serial_is_missing_and_the_found_ones_are_named(make: Make, good: Path) -> None:
-    told = by_name(cameras.cameras(load_station(make(serial="40012345")), good))
+    told = examined(load_station(make(serial="40012345")), good)
     assert told["camera top"].level == "MISSING"
     assert "40012345 (found: VC0001, VC0002" in told["camera top"].found
 
@@ -220,7 +225,7 @@ def test_a_bad_producer_is_a_finding_and_not_our_end(
     producer: Callable[[str], Path], make: Make, good: Path, body: str, words: str
 ) -> None:
     config = load_station(make(producer=producer(body)))
-    told = by_name(cameras.cameras(config, good, limit_s=5.0 if "sleep" in body else 20.0))
+    told = examined(config, good, limit_s=5.0 if "sleep" in body else 20.0)
     assert told["GenTL producer"].level == "MISSING"
     assert words in told["GenTL producer"].found
     assert told["camera top"].level == "MISSING"
@@ -237,9 +242,34 @@ def test_a_producer_that_is_not_there(tmp_path: Path) -> None:
 
 def test_the_service_s_own_environment_is_used(make: Make, good: Path) -> None:
     put(good / "etc/inspector/environment", f"# comment\n{cameras.PATH}='{VIRTUAL.parent}'\n")
-    told = by_name(cameras.cameras(load_station(make(producer=None)), good))
-    assert told["GenTL producer"].found == str(VIRTUAL)
+    told = examined(load_station(make(producer=None)), good)
+    assert told["GenTL producer"].found == f"{VIRTUAL} (on GENICAM_GENTL64_PATH)"
     assert told["camera top"].level == "ok"
+
+
+def test_producers_on_the_path_are_told_beside_the_station_s(
+    make: Make, good: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv(cameras.PATH, str(tmp_path))
+    config = load_station(make())
+    named, path, other = (f for f in cameras.cameras(config, cameras.look(config, good)) if f.what != "camera top")
+    named, path = sorted((named, path), key=lambda f: f.level)
+    assert named.level == "ok" and named.found.endswith("virtual_camera.cti (of the station file)")
+    assert path.level == "warn" and "no GenTL producer" in path.found and "can do without" in path.fix
+    assert other.found == "Inspector VirtualCamera VC0002, free; not in the station file"
+    monkeypatch.setenv(cameras.PATH, str(VIRTUAL.parent))
+    findings = cameras.cameras(config, cameras.look(config, good))
+    told = {f.found.split(" ", 1)[1] for f in findings if f.what == "GenTL producer"}
+    assert told == {"(on GENICAM_GENTL64_PATH)", "(of the station file)"}
+    assert sum(f.what == "other camera" for f in findings) == 1  # both producers show it
+
+
+def test_the_station_s_devices_are_handed_on_only_when_all_are_there(make: Make, good: Path) -> None:
+    config = load_station(make())
+    found = cameras.devices(config, cameras.look(config, good))
+    assert found is not None and [d["serial"] for d in found] == ["VC0001"]
+    config = load_station(make(serial="40012345"))
+    assert cameras.devices(config, cameras.look(config, good)) is None
 
 
 @pytest.mark.parametrize(("access", "level"), [("busy", "ok"), ("not reachable", "MISSING"), ("read only", "MISSING")])
@@ -265,7 +295,7 @@ def test_broker(config: StationConfig, listener: socket.socket) -> None:
 def test_small_frames_and_buffers_are_warned_of(good: Path) -> None:
     put(good / "sys/class/net/eth1/mtu", "1500\n")
     put(good / "proc/sys/net/core/rmem_max", "212992\n")
-    jumbo, buffer = machine.network(good)
+    jumbo, buffer = transport.network(good)
     assert (jumbo.level, jumbo.fix.split("  ")[0]) == ("warn", "sudo ip link set dev eth1 mtu 9000")
     assert buffer.level == "warn" and "sysctl -w net.core.rmem_max=33554432" in buffer.fix
 
@@ -276,13 +306,13 @@ def test_wireless_and_virtual_interfaces_don_t_count(good: Path) -> None:
     put(good / "sys/class/net/wlan0/mtu", "9000\n")
     (good / "sys/class/net/wlan0/device").mkdir()
     (good / "sys/class/net/wlan0/wireless").mkdir()
-    assert machine.network(good)[0].found == "no wired network interface"
+    assert transport.network(good)[0].found == "no wired network interface"
 
 
 @pytest.mark.parametrize(("megabytes", "level"), [("16", "warn"), ("0", "ok"), ("1000", "ok")])
 def test_usb_memory(good: Path, megabytes: str, level: str) -> None:
     put(good / "sys/module/usbcore/parameters/usbfs_memory_mb", megabytes)
-    assert machine.usb(good)[0].level == level
+    assert transport.usb(good)[0].level == level
 
 
 @pytest.mark.parametrize(
@@ -314,6 +344,139 @@ def test_clock(good: Path) -> None:
     (good / "run/systemd/timesync/synchronized").unlink()
     assert machine.clock(good)[0].level == "warn"
     assert machine.clock(Path("/"))[0].what == "clock"  # the kernel of this computer answers, whatever it says
+
+
+# --- what the cameras' wires want ------------------------------------------------------------------------------
+ROUTES = """\
+Iface Destination Gateway Flags RefCnt Use Metric Mask MTU Window IRTT
+eth0 00000000 0101A8C0 0003 0 0 0 00000000 0 0 0
+eth0 0000A8C0 00000000 0001 0 0 0 0000FFFF 0 0 0
+eth1 0005A8C0 00000000 0001 0 0 0 00FFFFFF 0 0 0
+broken line
+"""
+
+
+@pytest.fixture
+def networked(good: Path) -> Path:
+    """eth0 has 192.168.0.0/16 and small frames, eth1 has 192.168.5.0/24 and large ones."""
+    put(good / "proc/net/route", ROUTES)
+    put(good / "sys/class/net/eth0/mtu", "1500\n")
+    (good / "sys/class/net/eth0/device").mkdir()
+    return good
+
+
+def gige(where: str, serial: str = "1", kind: str = "GEV") -> dict[str, str]:
+    return {"serial": serial, "transport": kind, "where": where}
+
+
+@pytest.mark.parametrize(
+    ("where", "level", "found"),
+    [
+        ("acA2440#0030531AB2C4#192.168.5.7:3956", "ok", "eth1 MTU 9000, of 1"),
+        ("Camera (192.168.6.7)", "warn", "eth0 MTU 1500, of 1; GigE cameras want 9000"),
+        ("MAC 0030531AB2C4 on eth0", "warn", "eth0 MTU 1500, of 1; GigE cameras want 9000"),
+        ("version 300.168.5.7", "ok", "eth0 MTU 1500, eth1 MTU 9000"),  # no address: one of them may be it
+        ("firmware 1.192.168.5.7", "ok", "eth0 MTU 1500, eth1 MTU 9000"),
+        ("10.1.2.3", "ok", "eth0 MTU 1500, eth1 MTU 9000"),  # behind the gateway
+        ("", "ok", "eth0 MTU 1500, eth1 MTU 9000"),
+    ],
+)
+def test_the_interface_a_camera_is_on(networked: Path, where: str, level: str, found: str) -> None:
+    finding = transport.network(networked, [gige(where)])[0]
+    assert (finding.level, finding.found) == (level, found)
+    if level == "warn":
+        assert finding.fix.startswith("sudo ip link set dev eth0 mtu 9000")
+
+
+def test_each_interface_with_cameras_is_one_line(networked: Path) -> None:
+    there = [gige("192.168.5.7"), gige("192.168.6.1", "2"), gige("192.168.5.8", "3"), gige("", "4", "U3V")]
+    *interfaces, _ = transport.network(networked, there)
+    assert [f.found.split(";")[0] for f in interfaces] == ["eth0 MTU 1500, of 2", "eth1 MTU 9000, of 1 and 3"]
+
+
+@pytest.mark.parametrize(
+    ("kinds", "network", "usb"),
+    [
+        (["U3V"], "not wanted: the cameras are U3V", "usbfs_memory_mb 16; USB3 cameras want 256"),
+        (["GEV"], "eth1 MTU 1500; GigE cameras want 9000", "not wanted: the cameras are GEV"),
+        (["CXP", "CLHS"], "not wanted: the cameras are CLHS, CXP", "not wanted: the cameras are CLHS, CXP"),
+        (["Custom"], "eth1 MTU 1500; GigE cameras want 9000", "usbfs_memory_mb 16; USB3 cameras want 256"),
+        (["U3V", "GEV"], "eth1 MTU 1500; GigE cameras want 9000", "usbfs_memory_mb 16; USB3 cameras want 256"),
+        ([], "eth1 MTU 1500; GigE cameras want 9000", "usbfs_memory_mb 16; USB3 cameras want 256"),
+    ],
+)
+def test_only_what_the_cameras_want_is_asked_for(good: Path, kinds: list[str], network: str, usb: str) -> None:
+    put(good / "sys/class/net/eth1/mtu", "1500\n")
+    put(good / "sys/module/usbcore/parameters/usbfs_memory_mb", "16\n")
+    there = [gige("", str(n), kind) for n, kind in enumerate(kinds)]
+    assert transport.network(good, there)[0].found == network
+    assert transport.usb(good, there)[0].found == usb
+
+
+# --- memory and clock ----------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("features", "found_mb"),
+    [
+        ("Width: 1000, Height: 1000, PixelFormat: Mono8", "8 MB"),
+        ("Width: 1000, Height: 1000, PixelFormat: BayerRG8", "8 MB"),
+        ("Width: 1000, Height: 1000, PixelFormat: Mono12p", "16 MB"),
+        ("Width: 1000, Height: 1000, PixelFormat: RGB8", "24 MB"),
+        ("Width: 1000, Height: 1000", "8 MB"),
+    ],
+)
+def test_room_for_the_rings(make: Make, good: Path, tmp_path: Path, features: str, found_mb: str) -> None:
+    config = load_station(make())
+    put(tmp_path / "camera.yaml", f"features: {{{features}}}\n")
+    (finding,) = memory.rings(config, good)
+    assert finding.level == "ok" and finding.found.startswith(f"{found_mb} for pictures under way, ")
+
+
+def test_no_room_for_the_rings(make: Make, good: Path, tmp_path: Path) -> None:
+    config = load_station(make())
+    put(tmp_path / "camera.yaml", "features: {Width: 10000000, Height: 10000000}\n")
+    (finding,) = memory.rings(config, good)
+    assert finding.level == "MISSING" and "lower `slots:`" in finding.fix and "remount,size=" in finding.fix
+    put(tmp_path / "camera.yaml", "features: {Gain: 1}\n")
+    (finding,) = memory.rings(config, good)
+    assert finding.level == "ok" and "not counted: top; no Width and Height in the camera file" in finding.found
+
+
+def test_the_rings_that_a_running_station_holds_are_room(make: Make, good: Path, tmp_path: Path) -> None:
+    config = load_station(make())
+    put(tmp_path / "camera.yaml", "features: {Width: 1000, Height: 1000}\n")
+    config.runtime_dir.mkdir()
+
+    def free_mb() -> int:
+        return int(memory.rings(config, good)[0].found.split("way, ")[1].split(" MB")[0])
+
+    before = free_mb()
+    with (config.runtime_dir / "ring-top-1-a").open("wb") as file:
+        file.truncate(4_000_000_000)  # takes no room by itself, but says so
+    assert free_mb() >= before + 3000
+
+
+@pytest.mark.parametrize(("limit", "level"), [("unlimited", "ok"), ("1000000", "warn"), ("9000000", "ok")])
+def test_how_large_a_file_may_be(make: Make, good: Path, tmp_path: Path, limit: str, level: str) -> None:
+    config = load_station(make())
+    put(tmp_path / "camera.yaml", "features: {Width: 1000, Height: 1000}\n")
+    put(good / "proc/self/limits", f"Limit  Soft Limit\nMax file size             {limit}    unlimited    bytes\n")
+    (finding,) = memory.rings(config, good)
+    assert finding.level == level and ("ulimit -f" in finding.fix) == (level == "warn")
+
+
+def test_the_processor_s_clock(good: Path) -> None:
+    assert memory.processor(good) == [Finding("CPU clock", "ok", "not governed by this kernel")]
+    for n, governor in enumerate(("powersave", "powersave", "performance")):
+        put(good / f"sys/devices/system/cpu/cpu{n}/cpufreq/scaling_governor", f"{governor}\n")
+    (finding,) = memory.processor(good)
+    assert finding.level == "warn"
+    assert finding.found == "powersave on 2, performance on 1: parts take longer after a pause"
+    assert "scaling_governor" in finding.fix
+    put(good / "etc/nv_tegra_release")
+    assert "inspector-clocks" in memory.processor(good)[0].fix
+    for n in range(2):
+        put(good / f"sys/devices/system/cpu/cpu{n}/cpufreq/scaling_governor", "performance\n")
+    assert memory.processor(good) == [Finding("CPU clock", "ok", "performance on 3")]
 
 
 # --- GPU -----------------------------------------------------------------------------------------------------

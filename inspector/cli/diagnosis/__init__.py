@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 Level = Literal["ok", "warn", "MISSING"]
@@ -16,3 +17,18 @@ class Finding:
     level: Level
     found: str
     fix: str = ""  # the command that mends it; "" only with ok
+
+
+def number(path: Path) -> int | None:
+    """The whole number in a file of /proc or /sys; None when there is none."""
+    try:
+        return int(path.read_text(encoding="ascii").strip())
+    except (OSError, ValueError):
+        return None
+
+
+def existing(path: Path) -> Path:
+    """The folder, or the nearest one above it that is there."""
+    while not path.exists() and path != path.parent:
+        path = path.parent
+    return path

@@ -1,4 +1,4 @@
-"""The computer: network, USB, disk, clock, service. Everything is read below ``root``, so that a test can be one."""
+"""The computer: broker, disk, clock, service. Everything is read below ``root``, so that a test can be one."""
 
 from __future__ import annotations
 
@@ -7,12 +7,9 @@ import os
 import socket
 from pathlib import Path
 
-from inspector.cli.diagnosis import Finding
+from inspector.cli.diagnosis import Finding, existing
 from inspector.config import PlcConfig, StationConfig
 
-JUMBO_MTU = 8000
-RMEM_BYTES = 16 * 1024 * 1024
-USBFS_MB = 256
 INODES = 20_000
 _VOLATILE = ("tmpfs", "ramfs", "overlay", "squashfs")
 _NETWORK = ("nfs", "nfs4", "cifs", "smb3", "9p", "fuse.sshfs")
@@ -33,54 +30,10 @@ def broker(plc: PlcConfig, limit_s: float = 2.0) -> list[Finding]:
     return [Finding("MQTT broker", "ok", f"{where} answers (`journalctl -u inspector` says whether it lets us in)")]
 
 
-def network(root: Path) -> list[Finding]:
-    """What GigE cameras need of the interfaces and of the kernel."""
-    return [_jumbo(root / "sys/class/net"), _receive_buffer(root)]
-
-
-def _jumbo(folder: Path) -> Finding:
-    mtus = {}
-    for interface in sorted(folder.glob("*")):
-        mtu = _number(interface / "mtu")
-        # only hardware has a device; wireless is no place for a camera
-        if mtu is not None and (interface / "device").exists() and not (interface / "wireless").exists():
-            mtus[interface.name] = mtu
-    text = ", ".join(f"{name} MTU {mtu}" for name, mtu in mtus.items())
-    if not mtus:
-        return Finding("GigE interface", "warn", "no wired network interface", "plug one in, if your camera is GigE")
-    if max(mtus.values()) < JUMBO_MTU:
-        name = next(iter(mtus))
-        fix = f"sudo ip link set dev {name} mtu 9000    # the camera's interface; the switch must allow it too"
-        return Finding("GigE interface", "warn", f"{text}; GigE cameras want 9000", fix)
-    return Finding("GigE interface", "ok", text)
-
-
-def _receive_buffer(root: Path) -> Finding:
-    found = _number(root / "proc/sys/net/core/rmem_max")
-    if found is None or found < RMEM_BYTES:
-        fix = "sudo sh deploy/install.sh    # until the next boot: sudo sysctl -w net.core.rmem_max=33554432"
-        return Finding("receive buffer", "warn", f"net.core.rmem_max {found}; GigE cameras want {RMEM_BYTES}", fix)
-    return Finding("receive buffer", "ok", f"net.core.rmem_max {found}")
-
-
-def usb(root: Path) -> list[Finding]:
-    """Memory for USB3 Vision transfers."""
-    found = _number(root / "sys/module/usbcore/parameters/usbfs_memory_mb")
-    if found is None:
-        return [Finding("USB memory", "ok", "this kernel has no USB")]
-    if 0 < found < USBFS_MB:  # 0 is no limit
-        fix = (
-            "sudo sh deploy/install.sh    # until the next boot: "
-            "echo 1000 | sudo tee /sys/module/usbcore/parameters/usbfs_memory_mb"
-        )
-        return [Finding("USB memory", "warn", f"usbfs_memory_mb {found}; USB3 cameras want {USBFS_MB}", fix)]
-    return [Finding("USB memory", "ok", f"usbfs_memory_mb {found}")]
-
-
 def disk(config: StationConfig, root: Path) -> list[Finding]:
     """Space, inodes and filesystem under ledger and pictures."""
     folder = config.state_dir
-    there = _existing(folder)
+    there = existing(folder)
     kind = _filesystem(root, there)
     if not os.access(there, os.W_OK) and not _service_file(root):
         return [Finding("state folder", "MISSING", f"{there} is not writable", f"sudo install -d -o $USER {folder}")]
@@ -124,7 +77,7 @@ def service(config: StationConfig, root: Path) -> list[Finding]:
     else:
         found = [Finding("service", "ok", f"{unit} is enabled")]
     folder = config.runtime_dir
-    there = _existing(folder)
+    there = existing(folder)
     if folder.is_dir() and os.access(folder, os.W_OK):
         found.append(Finding("runtime folder", "ok", str(folder)))
     elif unit is not None:
@@ -158,13 +111,6 @@ def _service_file(root: Path) -> Path | None:
     return next((p for f in folders if (p := root / f / "inspector.service").is_file()), None)
 
 
-def _existing(path: Path) -> Path:
-    """The folder, or the nearest one above it that is there."""
-    while not path.exists() and path != path.parent:
-        path = path.parent
-    return path
-
-
 def _filesystem(root: Path, path: Path) -> str:
     """Type of the filesystem with ``path`` on it, "" when unknown."""
     try:
@@ -180,10 +126,3 @@ def _filesystem(root: Path, path: Path) -> str:
         if path.resolve().is_relative_to(place) and len(place.parts) >= best:  # a later mount hides an earlier one
             best, kind = len(place.parts), fields[2]
     return kind
-
-
-def _number(path: Path) -> int | None:
-    try:
-        return int(path.read_text(encoding="ascii").strip())
-    except (OSError, ValueError):
-        return None
