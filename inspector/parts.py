@@ -102,6 +102,11 @@ class FrameRef:
     trigger_count: int | None = None  # the camera's own count of trigger pulses, this one's included
     exposed_ns: int = 0  # start of the exposure by the camera's clock, on the host's; 0: the camera doesn't say
 
+    @property
+    def source(self) -> str:
+        """What a recipe calls this picture: its view, or its camera in a recipe without views."""
+        return self.view or self.camera
+
 
 @dataclass(frozen=True, slots=True)
 class Frame:
@@ -203,6 +208,11 @@ class Check:
     shapes: tuple[Shape, ...] = ()
     not_inspected: bool = False  # this step's trouble means "cannot tell", not "bad"
     took_us: int = 0
+    view: str = ""  # on which picture: FrameRef.source; "": the only one
+
+    def on(self, ref: FrameRef) -> bool:
+        """True when the check was made on this picture, so that its shapes belong over it."""
+        return self.view in ("", ref.source)
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,7 +222,7 @@ class Health:
     Grey values are of 0..255 whatever the pixel format.
     """
 
-    view: str  # "" for a recipe without views
+    view: str  # FrameRef.source in a recipe that names views or cameras, "" in one that names none
     patch: str
     brightness_grey: float  # mean
     contrast_grey: float  # 95 % quantile less 5 % quantile

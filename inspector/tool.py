@@ -32,7 +32,7 @@ from inspector.limits import Area, Expect, Length, Limits
 from inspector.parts import CodeRead, Finding, Frame, Located, Measured, Part, Point, Pose
 
 Array = NDArray[Any]
-Answer = Union[Located, Measured, CodeRead, "list[Finding]", Array]
+Answer = Union[Located, Measured, CodeRead, "list[Finding]", Array, "Prepared"]
 
 
 @dataclass(frozen=True)
@@ -93,6 +93,10 @@ class Shelf(Protocol):
         """Grey picture (H, W) uint8 for ``name.png`` or ``name.png@sha256:<12+ digits>``, beside the recipe."""
         ...
 
+    def pixels(self, reference: str) -> Array:
+        """The picture as it was stored: (H, W) or (H, W, 3) RGB, uint8 or uint16."""
+        ...
+
     def model(self, reference: str) -> tuple[Any, Session]:
         """Package (inspector.infer.package.Package) and a warmed-up session for ``name`` or ``name@sha256:...``."""
         ...
@@ -101,6 +105,27 @@ class Shelf(Protocol):
     def mm_per_px(self) -> float | None:
         """Scale of the calibration, None when the recipe has none."""
         ...
+
+    @property
+    def size_px(self) -> tuple[int, int] | None:
+        """Width and height of the pictures the tool will get, None when it isn't known before they come."""
+        ...
+
+    @property
+    def shots(self) -> int:
+        """How many pictures the tool's view takes of each part."""
+        ...
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A picture that a prepare step made, with the grey value that is white in it.
+
+    image: (H, W) or (H, W, 3) RGB, uint8 (then full_scale is 255) or uint16.
+    """
+
+    image: Array
+    full_scale: int
 
 
 def full_scale(frame: Frame) -> int:
@@ -123,13 +148,15 @@ class View:
     pose: Pose = field(default_factory=lambda: Pose(0.0, 0.0, 0.0))
     mm_per_px: float | None = None
     answers: Mapping[str, Answer] = field(default_factory=dict)
-    prepared: Array | None = None  # the picture of the prepare step that the tool asked for
+    prepared: Prepared | None = None  # the picture of the prepare step that the tool asked for
     cache: dict[str, Array] = field(default_factory=dict)  # shared by all views of one picture
+    shots: tuple[Frame, ...] = ()  # every picture of the tool's own view, the first is ``frame``
+    frames: Mapping[str, tuple[Frame, ...]] = field(default_factory=dict)  # of every view that the tool references
 
     @property
     def image(self) -> Array:
         """The picture to work on: (H, W) or (H, W, 3) RGB, uint8 or uint16, read-only."""
-        return self.frame.image if self.prepared is None else self.prepared
+        return self.frame.image if self.prepared is None else self.prepared.image
 
     @property
     def grey(self) -> Array:
@@ -143,8 +170,8 @@ class View:
 
     @property
     def full_scale(self) -> int:
-        """See :func:`full_scale`."""
-        return full_scale(self.frame)
+        """The grey value that is white in the picture to work on; see :func:`full_scale`."""
+        return full_scale(self.frame) if self.prepared is None else self.prepared.full_scale
 
     @property
     def grey8(self) -> Array:
@@ -212,6 +239,9 @@ class View:
 Step = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
 
 
+OF_VIEWS = ("views",)
+
+
 class Tool(BaseModel):
     """The keys every step has. A tool derives from its section's base and adds ``tool: Literal["its name"]``."""
 
@@ -220,6 +250,7 @@ class Tool(BaseModel):
     section: ClassVar[str]  # prepare, locate, measure, read, compare, defects
 
     tool: str = Field(description="Which tool does this step.")
+    view: Step | None = Field(None, description="Which view's picture; needed only when the recipe has several views.")
     camera: str | None = Field(None, description="Which camera's picture; needed only when the recipe uses several.")
     picture: Step | None = Field(
         None, description="The prepare step whose picture to work on; none: as the camera took it."
@@ -229,7 +260,10 @@ class Tool(BaseModel):
     )
 
     def references(self) -> Iterable[tuple[str, str, tuple[str, ...]]]:
-        """Earlier steps this one needs: key in the recipe, the step's name, sections it may be in."""
+        """What this step needs: key in the recipe, the name of an earlier step, sections it may be in.
+
+        With the sections :data:`OF_VIEWS` it is the name of a view, whose pictures are in ``View.frames``.
+        """
         if self.picture is not None:
             yield "picture", self.picture, ("prepare",)
         if self.fixture is not None:
@@ -244,7 +278,11 @@ class Tool(BaseModel):
 
 
 class PrepareTool(Tool):
-    """Makes another picture for later steps that ask for it with ``picture:``. Answers with an array."""
+    """Makes another picture for later steps that ask for it with ``picture:``.
+
+    Answers with an array that has the grey scale of the picture it was made of (or 8 bit), or with
+    :class:`Prepared`.
+    """
 
     section: ClassVar[str] = "prepare"
 

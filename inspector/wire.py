@@ -176,7 +176,8 @@ class Loaded:
     model_shas: dict[str, str] = field(default_factory=dict)
     keep: dict[str, int] = field(default_factory=dict)  # archive: by outcome, 1 in N; 0: none
     stop_line: int = 0  # ask the PLC to stop after so many equal rejects in a row; 0 never
-    shots: dict[str, tuple[Shot, ...]] = field(default_factory=dict)  # by camera; none: one picture of each
+    # what to plan, by camera ("": the station's only camera), in the recipe's order; none: one picture of each
+    shots: dict[str, tuple[Shot, ...]] = field(default_factory=dict)
     kind: Literal["loaded"] = "loaded"
 
 

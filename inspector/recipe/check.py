@@ -11,9 +11,9 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from inspector.limits import Amount, Limits
-from inspector.recipe.model import SECTION_NAMES, Head, Spec
+from inspector.recipe.model import SECTION_NAMES, Head, Patch, Spec, deadline_ms
 from inspector.recipe.registry import tools
-from inspector.tool import CompareTool, DefectsTool, LocateTool, MeasureTool, ReadTool, Reject, Tool
+from inspector.tool import OF_VIEWS, CompareTool, DefectsTool, LocateTool, MeasureTool, ReadTool, Reject, Tool
 from inspector.yamlfile import FileError, YamlFile
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,31}")
@@ -39,7 +39,9 @@ def read_spec(path: Path) -> tuple[Spec | None, YamlFile, list[str]]:
     if head is None:
         return None, file, problems
     spec = Spec(path, head, steps)
+    problems += _views(file, spec)
     problems += _references(file, spec)
+    problems += _patches(file, spec)
     problems += _units(file, spec)
     return spec, file, problems
 
@@ -98,39 +100,115 @@ def _codes(file: YamlFile, steps: dict[str, Tool], head: Head | None) -> list[st
     return problems
 
 
+def _views(file: YamlFile, spec: Spec) -> list[str]:
+    head, problems = spec.head, []
+    if head.views and head.cameras:
+        text = "found beside views; allowed: one of them, a view names its camera itself"
+        problems.append(file.problem(["cameras"], text))
+    if any(view.camera for view in head.views.values()):
+        problems += [
+            file.problem(["views", name], "camera: missing, allowed: a camera in every view, or in none")
+            for name, view in head.views.items()
+            if view.camera is None
+        ]
+    exposed_ms: dict[str | None, float] = {}
+    for source in spec.sources.values():
+        took_ms = (source.shot.exposure_us or 0.0) * source.shot.count / 1000
+        exposed_ms[source.camera] = exposed_ms.get(source.camera, 0.0) + took_ms
+    if (longest := max(exposed_ms.values())) >= deadline_ms(head.verdict.within):
+        allowed = f"less than the {head.verdict.within.text} of verdict.within"
+        text = f"exposures of {longest:g} ms in all, allowed: {allowed}"
+        problems.append(file.problem(["views"], text))
+    return problems
+
+
+def _whose(file: YamlFile, spec: Spec, where: Sequence[str], keys: Tool | Patch, said: str | None) -> list[str]:
+    """What is wrong with a ``view`` or ``camera`` key."""
+    views, cameras = list(spec.head.views), list(spec.head.cameras)
+    problems = []
+    if keys.view is not None and keys.view not in views:
+        allowed = ", ".join(views) or "no view key, as the recipe has no views"
+        problems.append(file.problem([*where, "view"], f"found {keys.view!r}, allowed: {allowed}"))
+    if keys.camera is not None and (views or keys.camera not in cameras):
+        none = f"view: {', '.join(views)}" if views else "no camera key, as the recipe names no cameras"
+        allowed = ", ".join(cameras if not views else ()) or none
+        problems.append(file.problem([*where, "camera"], f"found {keys.camera!r}, allowed: {allowed}"))
+    if not problems and said is None and len(spec.sources) > 1:
+        kind = "view" if views else "camera"
+        problems.append(file.problem(where, f"{kind}: missing, allowed: {', '.join(spec.sources)}"))
+    return problems
+
+
 def _references(file: YamlFile, spec: Spec) -> list[str]:
     problems = []
     names = list(spec.steps)
     written = {name for section in SECTION_NAMES for name in (file.data.get(section) or {})}
-    cameras = list(spec.head.cameras)
     for index, (name, tool) in enumerate(spec.steps.items()):
         where = (tool.section, name)
-        if tool.camera is not None and tool.camera not in cameras:
-            allowed = ", ".join(cameras) or "no camera key, as the recipe names no cameras"
-            problems.append(file.problem([*where, "camera"], f"found {tool.camera!r}, allowed: {allowed}"))
-        elif tool.camera is None and len(cameras) > 1:
-            problems.append(file.problem(where, f"camera: missing, allowed: {', '.join(cameras)}"))
+        problems += _whose(file, spec, where, tool, spec.said(tool))
         for key, target, sections in tool.references():
+            if sections == OF_VIEWS:
+                problems += _other_view(file, spec, (*where, key), tool, target)
+                continue
             fits = [n for n in names[:index] if spec.steps[n].section in sections]
             if target in fits:
-                other = spec.steps[target]
-                if spec.camera_of(other) != spec.camera_of(tool):
-                    text = f"found {target!r}, which looks through another camera ({spec.camera_of(other)})"
-                    problems.append(file.problem([*where, key], text))
+                problems += _same_source(file, spec, (*where, key), target, tool)
                 continue
             if target in written and target not in names:
                 continue  # it has its own problem already
-            close = difflib.get_close_matches(target, fits, 1)
-            why = "which is not an earlier step" if target in names else "which is no step"
-            text = f"found {target!r}, {why} of {' or '.join(sections)}; allowed: {', '.join(fits) or 'none'}"
-            problems.append(file.problem([*where, key], text + (f" (did you mean {close[0]}?)" if close else "")))
+            problems.append(file.problem([*where, key], _unknown(target, fits, names, sections)))
+    return problems
+
+
+def _unknown(target: str, fits: list[str], names: list[str], sections: Sequence[str]) -> str:
+    close = difflib.get_close_matches(target, fits, 1)
+    why = "which is not an earlier step" if target in names else "which is no step"
+    text = f"found {target!r}, {why} of {' or '.join(sections)}; allowed: {', '.join(fits) or 'none'}"
+    return text + (f" (did you mean {close[0]}?)" if close else "")
+
+
+def _same_source(file: YamlFile, spec: Spec, where: Sequence[str], target: str, tool: Tool) -> list[str]:
+    """A place found in one picture is no place in another: the part may have moved, the camera looks elsewhere."""
+    theirs, ours = spec.source_of(spec.steps[target]), spec.source_of(tool)
+    if theirs.name == ours.name:
+        return []
+    kind = f"view ({theirs.name})" if theirs.view else f"camera ({theirs.name})"
+    return [file.problem(where, f"found {target!r}, which looks through another {kind}")]
+
+
+def _other_view(file: YamlFile, spec: Spec, where: Sequence[str], tool: Tool, target: str) -> list[str]:
+    views = spec.head.views
+    if target not in views:
+        allowed = ", ".join(views) or "views of the recipe, which has none"
+        return [file.problem(where, f"found {target!r}, allowed: {allowed}")]
+    ours = spec.source_of(tool)
+    if views[target].camera == ours.camera:
+        return []
+    text = f"found {target!r}, which another camera takes ({views[target].camera}, not {ours.camera})"
+    return [file.problem(where, text)]
+
+
+def _patches(file: YamlFile, spec: Spec) -> list[str]:
+    problems = []
+    located = [name for name, tool in spec.steps.items() if tool.section == "locate"]
+    for name, patch in (spec.head.health.patches if spec.head.health else {}).items():
+        where = ("health", "patches", name)
+        problems += _whose(file, spec, where, patch, patch.view or patch.camera)
+        if patch.fixture is None:
+            continue
+        if patch.fixture not in located:
+            problems.append(file.problem([*where, "fixture"], _unknown(patch.fixture, located, located, ("locate",))))
+        elif spec.patch_source(patch).name != spec.source_of(spec.steps[patch.fixture]).name:
+            theirs = spec.source_of(spec.steps[patch.fixture]).name
+            text = f"found {patch.fixture!r}, which looks through another {'view' if spec.head.views else 'camera'}"
+            problems.append(file.problem([*where, "fixture"], f"{text} ({theirs})"))
     return problems
 
 
 def _units(file: YamlFile, spec: Spec) -> list[str]:
     problems = []
     for name, tool in spec.steps.items():
-        calibrated = spec.calibration_of(spec.camera_of(tool)) is not None
+        calibrated = spec.source_of(tool).calibration is not None
         length, area = ("mm", "mm2") if calibrated else ("px", "px2")
         for where, value in _values(tool):
             if isinstance(value, Limits):

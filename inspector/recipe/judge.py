@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -16,7 +16,8 @@ from inspector.codes import Code
 from inspector.parts import Check, CheckOutcome, Frame, InspectionFault, Located, Part, Pose, Verdict
 from inspector.recipe.decide import checks_of, consequence, decide
 from inspector.recipe.load import LoadedRecipe
-from inspector.tool import Answer, Array, Tool, View, full_scale
+from inspector.recipe.model import Source
+from inspector.tool import OF_VIEWS, Answer, Array, Prepared, Tool, View, full_scale
 
 _log = logging.getLogger(__name__)
 
@@ -60,9 +61,15 @@ def judge(recipe: LoadedRecipe, part: Part, frames: Sequence[Frame]) -> Verdict:
 
 @dataclass
 class _Picture:
-    frame: Frame
-    image: Array
+    """What a tool works on: a view's pictures, or what a prepare step made of them."""
+
+    shots: tuple[Frame, ...]
+    prepared: Prepared | None = None
     cache: dict[str, Array] = field(default_factory=dict)
+
+    @property
+    def full_scale(self) -> int:
+        return self.prepared.full_scale if self.prepared else full_scale(self.shots[0])
 
 
 @dataclass
@@ -76,54 +83,64 @@ class _Walk:
     stages_us: dict[str, int] = field(default_factory=dict)
     answers: dict[str, Answer] = field(default_factory=dict)
     gone: dict[str, Check] = field(default_factory=dict)  # steps that others can't build on
-    pictures: dict[str | None, _Picture] = field(default_factory=dict)  # by camera
+    pictures: dict[str, _Picture] = field(default_factory=dict)  # by source
     prepared: dict[str, _Picture] = field(default_factory=dict)  # by prepare step
 
     def take(self, frames: Sequence[Frame]) -> None:
-        """Check the pictures. Raises InspectionFault."""
-        by_camera = {frame.ref.camera: frame for frame in frames}
-        if len(by_camera) != len(frames):
-            raise InspectionFault(Code.NO_FRAME, "Not inspected: two pictures of one camera for one part")
-        if not self.recipe.cameras and len(frames) != 1:
-            raise InspectionFault(
-                Code.NO_FRAME, f"Not inspected: {len(frames)} pictures, the recipe needs one of the only camera"
-            )
-        for camera in self.recipe.cameras or (None,):
-            frame = next(iter(frames)) if camera is None else by_camera.get(camera)
-            if frame is None:
-                raise InspectionFault(Code.NO_FRAME, f"Not inspected: no picture of camera {camera}")
-            scale = self.recipe.scales.get(camera)
-            _sane(frame, scale.size_px if scale else None)
-            self.pictures[camera] = _Picture(frame, frame.image)
+        """Give each picture to its source. Raises InspectionFault for any that is missing, doubled or no picture."""
+        spec = self.recipe.spec
+        shots = _sorted_by_source(spec.sources, frames)
+        unfit: InspectionFault | None = None
+        for name, source in spec.sources.items():
+            scale = self.recipe.scales.get(name)
+            try:
+                for frame in shots[name]:
+                    _shape(frame, source, scale.size_px if scale else None)
+            except InspectionFault as fault:
+                unfit = unfit or fault
+            else:
+                self.pictures[name] = _Picture(shots[name])
+        if unfit is not None:
+            raise unfit
+        for name, picture in self.pictures.items():
+            if name not in spec.merged_only:
+                for frame in picture.shots:
+                    _levels(frame.image, picture.full_scale, f"the picture of {spec.sources[name].words}")
 
     def step(self, name: str, tool: Tool) -> None:
         """Do one step and add its checks. Raises InspectionFault, or whatever the tool breaks with."""
         self.at = name
-        cause = next((self.gone[target] for _, target, _ in tool.references() if target in self.gone), None)
+        needed = [target for _, target, sections in tool.references() if sections != OF_VIEWS]
+        cause = next((self.gone[target] for target in needed if target in self.gone), None)
+        source = self.recipe.spec.source_of(tool)
         if cause is not None:
             self.gone[name] = cause
-            self.checks.append(consequence(name, cause))
+            self.checks.append(replace(consequence(name, cause), view=source.name))
             return
+        picture = self.prepared[tool.picture] if tool.picture is not None else self.pictures[source.name]
         began = time.perf_counter_ns()
-        answer = tool(self._view(tool))
+        answer = tool(self._view(tool, source, picture))
         took_us = (time.perf_counter_ns() - began) // 1000
         self.answers[name] = answer
-        if isinstance(answer, np.ndarray):
+        if isinstance(answer, np.ndarray | Prepared):
             self.stages_us[f"prepare.{name}"] = took_us
-            self.prepared[name] = _Picture(self._picture(tool).frame, answer)
+            self._prepare(name, tool, picture, answer)
             return
         made = checks_of(name, tool, answer, self.part, self.recipe.spec.head.verdict)
-        self.checks += [replace(check, took_us=took_us if n == 0 else 0) for n, check in enumerate(made)]
+        self.checks += [
+            replace(check, took_us=took_us if n == 0 else 0, view=source.name) for n, check in enumerate(made)
+        ]
         if len(made) == 1 and made[0].outcome is CheckOutcome.MISSING:
             self.gone[name] = made[0]
 
-    def _picture(self, tool: Tool) -> _Picture:
-        if tool.picture is not None:
-            return self.prepared[tool.picture]
-        return self.pictures[self.recipe.spec.camera_of(tool)]
+    def _prepare(self, name: str, tool: Tool, of: _Picture, answer: Array | Prepared) -> None:
+        if not isinstance(answer, Prepared):
+            answer = Prepared(answer, 255 if answer.dtype == np.uint8 else of.full_scale)
+        if any(sections == OF_VIEWS for _, _, sections in tool.references()):  # alone, they may not have been judged
+            _levels(answer.image, answer.full_scale, f"the picture that step {name} made")
+        self.prepared[name] = _Picture(of.shots, answer)
 
-    def _view(self, tool: Tool) -> View:
-        picture = self._picture(tool)
+    def _view(self, tool: Tool, source: Source, picture: _Picture) -> View:
         pose = Pose(0.0, 0.0, 0.0)
         if tool.fixture is not None:
             located = self.answers[tool.fixture]
@@ -131,41 +148,82 @@ class _Walk:
                 raise TypeError(f"{tool.fixture} has no pose")
             pose = located.pose
         return View(
-            picture.frame,
+            picture.shots[0],
             self.part,
             pose,
-            self.recipe.mm_per_px(self.recipe.spec.camera_of(tool)),
+            self.recipe.mm_per_px(source.name),
             self.answers,
-            picture.image if tool.picture is not None else None,
+            picture.prepared,
             picture.cache,
+            picture.shots,
+            {name: self.pictures[name].shots for _, name, sections in tool.references() if sections == OF_VIEWS},
         )
 
 
-def _sane(frame: Frame, size_px: tuple[int, int] | None) -> None:
+def _sorted_by_source(sources: Mapping[str, Source], frames: Sequence[Frame]) -> dict[str, tuple[Frame, ...]]:
+    """Every source's pictures in the order of their shots. Raises InspectionFault for any doubt whose they are."""
+    only = next(iter(sources.values()))
+    found: dict[tuple[str, str, int], Frame] = {}
+    for frame in frames:
+        ref = frame.ref
+        source = sources.get(ref.source) if only.name else only
+        if ref.view != (source.view if source else ""):
+            raise _no_frame(f"a picture of view {ref.view or '(none)'} came, but the recipe has no such view")
+        if source is None:
+            continue  # a camera that this recipe doesn't look through
+        if source.camera not in (None, ref.camera):
+            raise _no_frame(f"the picture of {source.words} came from camera {ref.camera}")
+        if (source.name, ref.camera, ref.shot) in found:
+            raise _no_frame(f"two pictures of {source.words if source.view else 'one camera'} for one part")
+        found[source.name, ref.camera, ref.shot] = frame
+    if not only.name and len(found) != 1:
+        raise _no_frame(f"{len(found)} pictures, the recipe needs one of the only camera")
+    if only.camera is None and len({camera for _, camera, _ in found}) > 1:
+        raise _no_frame("pictures of several cameras, the recipe needs those of the only camera")
+    by_shot = {(name, shot): frame for (name, _, shot), frame in found.items()}
+    shots: dict[str, tuple[Frame, ...]] = {}
+    for name, source in sources.items():
+        count = source.shot.count
+        for n in range(count):
+            if (name, n) not in by_shot:
+                raise _no_frame(f"no picture{f' {n + 1} of {count}' if count > 1 else ''} of {source.words}")
+        shots[name] = tuple(by_shot[name, n] for n in range(count))
+    return shots
+
+
+def _shape(frame: Frame, source: Source, size_px: tuple[int, int] | None) -> None:
     """Raise InspectionFault for pixels that are no picture, or not the one that was calibrated."""
     ref, image = frame.ref, frame.image
+    whose = f"the picture of {source.words}"
     if image.dtype not in (np.uint8, np.uint16) or image.ndim not in (2, 3) or image.size == 0:
         what = f"{image.dtype} pixels in {image.ndim} dimensions, allowed: uint8 or uint16, grey or RGB"
-        raise _unfit(ref.camera, what)
+        raise _unfit(whose, what)
     if image.ndim == 3 and image.shape[2] != 3:
-        raise _unfit(ref.camera, f"{image.shape[2]} channels, allowed: 1 or 3")
+        raise _unfit(whose, f"{image.shape[2]} channels, allowed: 1 or 3")
     height, width = image.shape[:2]
     if (width, height) != (ref.width, ref.height):
-        raise _unfit(ref.camera, f"{width}x{height} pixels, announced were {ref.width}x{ref.height}")
+        raise _unfit(whose, f"{width}x{height} pixels, announced were {ref.width}x{ref.height}")
     if size_px is not None and (width, height) != size_px:
-        raise _unfit(ref.camera, f"{width}x{height} pixels, but the calibration is for {size_px[0]}x{size_px[1]}")
-    full = full_scale(frame)
+        raise _unfit(whose, f"{width}x{height} pixels, but the calibration is for {size_px[0]}x{size_px[1]}")
+
+
+def _levels(image: Array, full: int, whose: str) -> None:
+    """Raise InspectionFault for a picture in which nothing can be seen."""
     sample = image[::8, ::8].ravel()
     if np.count_nonzero(sample >= full) > SATURATED_SHARE * sample.size:
-        raise _unfit(ref.camera, "overexposed: nearly all of it is at full scale")
+        raise _unfit(whose, "overexposed: nearly all of it is at full scale")
     one = sample.size // 100
     ranked = np.partition(sample, (one, sample.size - 1 - one))
     dark, bright = float(ranked[one]) * 255 / full, float(ranked[sample.size - 1 - one]) * 255 / full
     if bright < DARK_GREY:
-        raise _unfit(ref.camera, f"dark: grey {bright:.0f} of 255 at its brightest; is the light on?")
+        raise _unfit(whose, f"dark: grey {bright:.0f} of 255 at its brightest; is the light on?")
     if bright - dark < FLAT_GREY:
-        raise _unfit(ref.camera, f"empty: all of it is grey {dark:.0f} of 255")
+        raise _unfit(whose, f"empty: all of it is grey {dark:.0f} of 255")
 
 
-def _unfit(camera: str, what: str) -> InspectionFault:
-    return InspectionFault(Code.IMAGE_QUALITY, f"Not inspected: the picture of camera {camera} is {what}")
+def _no_frame(what: str) -> InspectionFault:
+    return InspectionFault(Code.NO_FRAME, f"Not inspected: {what}")
+
+
+def _unfit(whose: str, what: str) -> InspectionFault:
+    return InspectionFault(Code.IMAGE_QUALITY, f"Not inspected: {whose} is {what}")

@@ -13,6 +13,7 @@ from inspector.recipe.check import read_spec
 from inspector.recipe.model import SECTION_NAMES, Spec, deadline_ms
 from inspector.recipe.shelf import ArtefactError, Store, ToolShelf, Wish
 from inspector.tool import DefectsTool, Tool
+from inspector.wire import Shot
 from inspector.yamlfile import FileError, YamlFile
 
 
@@ -22,7 +23,7 @@ class LoadedRecipe:
 
     spec: Spec
     sha: str
-    scales: Mapping[str | None, Scale]  # by camera; without an entry lengths are px
+    scales: Mapping[str, Scale]  # by the name of the source; without an entry lengths are px
     store: Store
 
     @property
@@ -48,7 +49,16 @@ class LoadedRecipe:
     @property
     def cameras(self) -> tuple[str, ...]:
         """Cameras whose pictures it needs; empty: the station's only camera, whatever its name."""
-        return tuple(self.spec.head.cameras)
+        return tuple(dict.fromkeys(s.camera for s in self.spec.sources.values() if s.camera is not None))
+
+    @property
+    def shots(self) -> dict[str, tuple[Shot, ...]]:
+        """What each camera has to take, in order ("": the station's only camera); empty without views."""
+        found: dict[str, tuple[Shot, ...]] = {}
+        for source in self.spec.sources.values():
+            if source.view:
+                found[source.camera or ""] = (*found.get(source.camera or "", ()), source.shot)
+        return found
 
     @property
     def model_shas(self) -> dict[str, str]:
@@ -70,9 +80,9 @@ class LoadedRecipe:
         """Ask the PLC to stop after so many equal rejects in a row; 0 never."""
         return self.spec.head.verdict.stop_line
 
-    def mm_per_px(self, camera: str | None) -> float | None:
-        """Scale of a camera's picture, None without calibration."""
-        scale = self.scales.get(camera)
+    def mm_per_px(self, source: str) -> float | None:
+        """Scale of a source's picture, None without calibration."""
+        scale = self.scales.get(source)
         return scale.mm_per_px if scale else None
 
     def close(self) -> None:
@@ -92,11 +102,11 @@ def load_recipe(path: Path, *, backend: Wish = "auto", cache_dir: Path | None = 
     try:
         scales = _scales(spec, file, store, problems)
         for name, tool in spec.steps.items():
-            camera = spec.camera_of(tool)
-            scale = scales.get(camera)
-            if scale is None and spec.calibration_of(camera) is not None:
+            source = spec.source_of(tool)
+            scale = scales.get(source.name)
+            if scale is None and source.calibration is not None:
                 continue  # its calibration has a problem of its own
-            problems += _open(file, name, tool, ToolShelf(store, scale.mm_per_px if scale else None))
+            problems += _open(file, name, tool, ToolShelf(store, scale, source.shot.count))
         if problems:
             raise FileError(problems)
         return LoadedRecipe(spec, _sha(file, store), scales, store)
@@ -105,20 +115,18 @@ def load_recipe(path: Path, *, backend: Wish = "auto", cache_dir: Path | None = 
         raise
 
 
-def _scales(spec: Spec, file: YamlFile, store: Store, problems: list[str]) -> dict[str | None, Scale]:
-    scales: dict[str | None, Scale] = {}
-    for camera in spec.head.cameras or (None,):
-        reference = spec.calibration_of(camera)
-        if reference is None:
+def _scales(spec: Spec, file: YamlFile, store: Store, problems: list[str]) -> dict[str, Scale]:
+    scales: dict[str, Scale] = {}
+    for name, source in spec.sources.items():
+        if source.calibration is None:
             continue
-        own = camera is not None and spec.head.cameras[camera].calibration is not None
-        where = ["cameras", str(camera), "calibration"] if own else ["calibration"]
         try:
-            scales[camera] = load_scale(store.file(reference)[0])
+            scales[name] = load_scale(store.file(source.calibration)[0])
         except FileError as error:
-            problems += [file.problem(where, problem) for problem in error.problems]
+            problems += [file.problem(source.calibration_at, problem) for problem in error.problems]
         except ArtefactError as error:
-            problems.append(file.problem(where, str(error)))
+            problems.append(file.problem(source.calibration_at, str(error)))
+    problems[:] = dict.fromkeys(problems)  # several views may share a calibration that can't be had
     return scales
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -17,15 +18,19 @@ from pydantic import (
     PlainSerializer,
     StringConstraints,
     WithJsonSchema,
+    model_validator,
 )
 
-from inspector.limits import Amount, Duration
+from inspector.limits import Amount, Duration, Exposure, Gain
 from inspector.parts import Outcome
-from inspector.tool import SECTIONS, Tool
+from inspector.tool import OF_VIEWS, SECTIONS, Step, Tool
+from inspector.wire import Shot
 
 DEADLINE_MS = (50, 10_000)
 Line = Annotated[str, StringConstraints(min_length=1, max_length=80, pattern=r"^[^\r\n]+$")]
 CameraName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_-]{1,12}$")]
+Entry = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_]{0,31}$")]  # of a GenICam enumeration
+EXPOSURE_US = (1.0, 10_000_000.0)
 
 
 class Keys(BaseModel):
@@ -86,6 +91,66 @@ class CameraUse(Keys):
     calibration: str | None = Field(None, description="Calibration file of this camera, beside the recipe.")
 
 
+def _exposure(value: Amount) -> Amount:
+    low, high = EXPOSURE_US
+    if not low <= exposure_us(value) <= high:
+        raise ValueError(f"allowed is {low:g} us to {high / 1e3:g} ms")
+    return value
+
+
+def exposure_us(value: Amount) -> float:
+    """An exposure time in us."""
+    return value.value * (1000 if value.unit == "ms" else 1)
+
+
+class ViewUse(Keys):
+    """One picture of the part: which camera takes it, in which light, and what differs from the camera file."""
+
+    camera: CameraName | None = Field(None, description="The camera; may be left out when the station has one.")
+    exposure: Annotated[Exposure, AfterValidator(_exposure)] | None = Field(
+        None, description="Exposure time, 1 us to 10 s; none: as the camera file says."
+    )
+    gain: Gain | None = Field(None, description="Gain; none: as the camera file says.")
+    light: Entry | None = Field(
+        None, description="The camera's output line whose light is on during the exposure, such as `Line2`."
+    )
+    user_set: Entry | None = Field(
+        None, description="The camera's user set that is loaded before the other settings, such as `UserSet1`."
+    )
+    shots: int = Field(1, ge=1, le=16, description="So many equal pictures are taken, one after the other.")
+    calibration: str | None = Field(None, description="Calibration file of this view, beside the recipe.")
+
+
+class Patch(Keys):
+    """A place of the picture whose health is watched."""
+
+    view: Step | None = Field(None, description="Which view's picture; needed only when the recipe has several views.")
+    camera: CameraName | None = Field(
+        None, description="Which camera's picture; needed only when the recipe uses several."
+    )
+    region: tuple[float, float, float, float] = Field(
+        description="Left, top, right, bottom; in px of the picture, with `fixture` in its frame and unit."
+    )
+    fixture: Step | None = Field(
+        None, description="The locate step that the patch moves with (it stays upright); none: it stays where it is."
+    )
+
+    @model_validator(mode="after")
+    def _has_a_size(self) -> Patch:
+        left, top, right, bottom = self.region
+        if not (left < right and top < bottom):
+            raise ValueError("region: allowed is left, top, right, bottom with left < right and top < bottom")
+        return self
+
+
+class HealthRules(Keys):
+    """Where brightness, contrast, sharpness, noise and saturation are watched."""
+
+    patches: dict[Step, Patch] = Field(
+        min_length=1, max_length=16, description="Reference patches by name. They say nothing about the part."
+    )
+
+
 class Keep(Keys):
     """Which pictures the archive keeps: all, none, or 1 in N."""
 
@@ -138,6 +203,15 @@ class Head(Keys):
     cameras: dict[CameraName, CameraUse] = Field(
         default_factory=dict, description="Cameras whose pictures are needed; none: the station's only camera."
     )
+    views: dict[Step, ViewUse] = Field(
+        default_factory=dict,
+        max_length=16,
+        description="The pictures of each part, in the order in which they are taken; instead of `cameras`.",
+    )
+    health: HealthRules | None = Field(
+        None,
+        description="Patches whose brightness, sharpness ... are watched; none: each picture as a whole.",
+    )
     prepare: dict[str, Any] = Field(default_factory=dict, description="Pictures made for later steps.")
     locate: dict[str, Any] = Field(default_factory=dict, description="Where is the part?")
     measure: dict[str, Any] = Field(default_factory=dict, description="What the drawing says.")
@@ -148,6 +222,26 @@ class Head(Keys):
 
 
 @dataclass(frozen=True)
+class Source:
+    """Where pictures come from: a view, or a camera of a recipe without views."""
+
+    name: str  # what FrameRef.source says; "" for the only picture of a recipe that names neither
+    camera: str | None  # None: the station's only camera
+    view: str  # "" without views
+    shot: Shot
+    calibration: str | None
+    calibration_at: tuple[str, ...]  # where the recipe says so
+
+    @property
+    def words(self) -> str:
+        """For people: ``view dark (camera top)``, ``camera top``, ``the camera``."""
+        camera = f"camera {self.camera}" if self.camera else ""
+        if self.view:
+            return f"view {self.view} ({camera})" if camera else f"view {self.view}"
+        return camera or "the camera"
+
+
+@dataclass(frozen=True)
 class Spec:
     """A recipe as it was written: valid in itself, its artefacts not yet opened."""
 
@@ -155,14 +249,58 @@ class Spec:
     head: Head
     steps: Mapping[str, Tool]  # in the order of the walk
 
-    def camera_of(self, tool: Tool) -> str | None:
-        """The camera whose picture a step works on; None: the station's only camera."""
-        return tool.camera or next(iter(self.head.cameras), None)
+    @cached_property
+    def sources(self) -> Mapping[str, Source]:
+        """Every view, else every camera, else the only picture there is; in the recipe's order."""
+        head = self.head
+        found: dict[str, Source] = {}
+        for name, view in head.views.items():
+            shot = Shot(
+                name,
+                view.shots,
+                exposure_us(view.exposure) if view.exposure else None,
+                view.gain.value if view.gain else None,
+                view.light,
+                view.user_set,
+            )
+            found[name] = Source(name, view.camera, name, shot, *self._calibration(view.calibration, "views", name))
+        for name, use in head.cameras.items():
+            found.setdefault(name, Source(name, name, "", Shot(), *self._calibration(use.calibration, "cameras", name)))
+        return found or {"": Source("", None, "", Shot(), *self._calibration(None, "", ""))}
 
-    def calibration_of(self, camera: str | None) -> str | None:
-        """The calibration file that holds for a camera."""
-        use = self.head.cameras.get(camera) if camera else None
-        return (use.calibration if use else None) or self.head.calibration
+    def _calibration(self, own: str | None, section: str, name: str) -> tuple[str | None, tuple[str, ...]]:
+        return (own or self.head.calibration), ((section, name, "calibration") if own else ("calibration",))
+
+    def said(self, tool: Tool) -> str | None:
+        """The view or camera that a step names, itself or through the prepared picture it asks for."""
+        for _ in range(len(self.steps) + 1):  # not for ever, even when steps ask for each other in a ring
+            own = tool.view or tool.camera or next((n for _, n, s in tool.references() if s == OF_VIEWS), None)
+            made_by = self.steps.get(tool.picture or "")
+            if own is not None or made_by is None:
+                return own
+            tool = made_by
+        return None
+
+    def source_of(self, tool: Tool) -> Source:
+        """Whose picture a step works on; the first one's when it names none."""
+        first = next(iter(self.sources.values()))
+        return self.sources.get(self.said(tool) or first.name, first)
+
+    def patch_source(self, patch: Patch) -> Source:
+        """Whose picture a health patch lies on."""
+        first = next(iter(self.sources.values()))
+        return self.sources.get(patch.view or patch.camera or first.name, first)
+
+    @cached_property
+    def merged_only(self) -> frozenset[str]:
+        """Views that only merging steps look at: each alone may well be too dark or too bright."""
+        merged = {name for tool in self.steps.values() for _, name, s in tool.references() if s == OF_VIEWS}
+        alone = {
+            self.source_of(tool).name
+            for tool in self.steps.values()
+            if tool.picture is None and not any(s == OF_VIEWS for _, _, s in tool.references())
+        }
+        return frozenset(merged - alone)
 
 
 SECTION_NAMES = tuple(SECTIONS)

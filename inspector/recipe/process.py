@@ -11,6 +11,7 @@ import logging
 import sys
 import traceback
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
@@ -102,6 +103,7 @@ class JudgeProcess:
             model_shas=recipe.model_shas,
             keep=recipe.keep,
             stop_line=recipe.stop_line,
+            shots=recipe.shots,
         )
 
     def _judge(self, order: Judge) -> Verdict:
@@ -117,8 +119,9 @@ class JudgeProcess:
                 )
             frames = [Frame(ref, decode(self._rings.read(ref), ref.pixel_format)) for ref in order.frames]
             verdict = judge(recipe, part, frames)
-            if gone := [ref.camera for ref in order.frames if not self._rings.still(ref)]:
-                text = f"Not inspected: the picture of camera {gone[0]} was overwritten while it was judged"
+            if gone := [ref for ref in order.frames if not self._rings.still(ref)]:
+                whose = f"view {gone[0].view}" if gone[0].view else f"camera {gone[0].camera}"
+                text = f"Not inspected: the picture of {whose} was overwritten while it was judged"
                 raise InspectionFault(Code.NO_FRAME, text)
             return verdict
         except InspectionFault as fault:
@@ -136,12 +139,14 @@ def _warm_up(recipe: LoadedRecipe) -> None:
     part = Part(0, "", "", trigger, recipe.number, recipe.rev, recipe.name, recipe.sha, 0)
     for _ in range(2):
         frames = []
-        for camera in recipe.cameras or (None,):
-            scale = recipe.scales.get(camera)
+        for name, source in recipe.spec.sources.items():
+            scale = recipe.scales.get(name)
             width, height = scale.size_px if scale else (1280, 1024)
             image = rng.integers(0, 256, (height, width), dtype=np.uint8)
-            ref = FrameRef(camera or "camera", 0, "", 0, 0, width, height, "Mono8", 0.0, 0.0, 0, 0, 0)
-            frames.append(Frame(ref, image))
+            exposure_us = source.shot.exposure_us or 0.0
+            camera = source.camera or "camera"
+            ref = FrameRef(camera, 0, "", 0, 0, width, height, "Mono8", exposure_us, 0.0, 0, 0, 0, view=source.view)
+            frames += [Frame(replace(ref, shot=shot), image) for shot in range(source.shot.count)]
         judge(recipe, part, frames)
 
 

@@ -92,6 +92,12 @@ def reference_text() -> str:
         "### cameras",
         "",
         *_table(definitions["CameraUse"]["properties"], []),
+        "### views",
+        "",
+        *_table(definitions["ViewUse"]["properties"], []),
+        "### health.patches",
+        "",
+        *_table(definitions["Patch"]["properties"], definitions["Patch"]["required"]),
     ]
     for section in SECTION_NAMES:
         lines += [f"## {section}", "", full["properties"][section]["description"], ""]

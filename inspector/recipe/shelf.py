@@ -10,6 +10,7 @@ from typing import Any, Literal
 import cv2
 import numpy as np
 
+from inspector.calibrate.scale import Scale
 from inspector.parts import InspectionFault
 from inspector.picture import decode_picture
 from inspector.tool import Array, Session
@@ -60,14 +61,19 @@ class Store:
 
     def image(self, reference: str) -> Array:
         """Grey picture (H, W) uint8."""
-        path, data = self.file(reference)
-        try:
-            image = decode_picture(data, str(path))
-        except FileError as error:
-            raise ArtefactError(reference, f"found {reference!r}: {error}") from None
+        image = self.pixels(reference)
         if image.dtype != np.uint8:
+            path = self._inside(reference, _split(reference)[0])
             raise ArtefactError(reference, f"found {reference!r}: {path} has 16 bit, allowed: 8 bit")
         return image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+
+    def pixels(self, reference: str) -> Array:
+        """The picture as it was stored: (H, W) or (H, W, 3) RGB, uint8 or uint16."""
+        path, data = self.file(reference)
+        try:
+            return decode_picture(data, str(path))
+        except FileError as error:
+            raise ArtefactError(reference, f"found {reference!r}: {error}") from None
 
     def model(self, reference: str) -> tuple[Any, Session]:
         """Model package and its warmed-up session. Raises AcceleratorLost as well."""
@@ -119,15 +125,20 @@ class Store:
 
 
 class ToolShelf:
-    """The store as one tool sees it: with the scale of its camera. See :class:`inspector.tool.Shelf`."""
+    """The store as one tool sees it: with what is known of its pictures. See :class:`inspector.tool.Shelf`."""
 
-    def __init__(self, store: Store, mm_per_px: float | None) -> None:
+    def __init__(self, store: Store, scale: Scale | None, shots: int) -> None:
         self._store = store
-        self._mm_per_px = mm_per_px
+        self._scale = scale
+        self._shots = shots
 
     def image(self, reference: str) -> Array:
         """See :meth:`Store.image`."""
         return self._store.image(reference)
+
+    def pixels(self, reference: str) -> Array:
+        """See :meth:`Store.pixels`."""
+        return self._store.pixels(reference)
 
     def model(self, reference: str) -> tuple[Any, Session]:
         """See :meth:`Store.model`."""
@@ -135,8 +146,18 @@ class ToolShelf:
 
     @property
     def mm_per_px(self) -> float | None:
-        """Scale of the tool's camera, None without calibration."""
-        return self._mm_per_px
+        """Scale of the tool's pictures, None without calibration."""
+        return self._scale.mm_per_px if self._scale else None
+
+    @property
+    def size_px(self) -> tuple[int, int] | None:
+        """Width and height of the tool's pictures as their calibration has them, None without one."""
+        return self._scale.size_px if self._scale else None
+
+    @property
+    def shots(self) -> int:
+        """How many pictures of each part the tool's view takes."""
+        return self._shots
 
 
 def _split(reference: str) -> tuple[str, str | None]:

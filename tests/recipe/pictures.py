@@ -117,11 +117,20 @@ def mark_template(blur_px: float = 1.0) -> NDArray[np.uint8]:
 class Drawer:
     """A shelf that holds pictures and a scale; a tool opens with it as with the real one."""
 
-    def __init__(self, images: dict[str, NDArray[np.uint8]] | None = None, mm_per_px: float | None = None) -> None:
+    def __init__(
+        self,
+        images: dict[str, NDArray[Any]] | None = None,
+        mm_per_px: float | None = None,
+        size_px: tuple[int, int] | None = None,
+        shots: int = 1,
+    ) -> None:
         self._images = images or {}
-        self.mm_per_px = mm_per_px
+        self.mm_per_px, self.size_px, self.shots = mm_per_px, size_px, shots
 
     def image(self, reference: str) -> NDArray[np.uint8]:
+        return self._images[reference]
+
+    def pixels(self, reference: str) -> NDArray[Any]:
         return self._images[reference]
 
     def model(self, reference: str) -> Any:

@@ -68,3 +68,24 @@ def write(folder: Path, recipe: dict[str, Any] | str, name: str = "r.yaml") -> P
     (folder / "scale.yaml").write_text(SCALE, encoding="utf-8")
     cv2.imwrite(str(folder / "mark.png"), mark_template())
     return path
+
+
+def views() -> dict[str, Any]:
+    """The same part, found and measured in bright light, its dot measured again in a dark view of two shots."""
+    recipe = good()
+    recipe["views"] = {
+        "bright": {"camera": "top", "exposure": "800 us", "gain": "6 dB", "light": "Line2"},
+        "dim": {"camera": "top", "exposure": "0.4 ms", "user_set": "UserSet1", "shots": 2},
+    }
+    for section in ("locate", "measure"):
+        for step in recipe[section].values():
+            step["view"] = "bright"
+    recipe["measure"]["spot"] = {
+        "tool": "diameter",
+        "view": "dim",
+        "at": [22.2, 17.6],
+        "search": [1.2, 2.4],
+        "expect": "1.80 ±0.10 mm",
+        "fail": "1120 Dot out of size in dim light",
+    }
+    return recipe

@@ -19,7 +19,7 @@ from inspector.codes import Code
 from inspector.parts import FrameRef, Outcome
 from inspector.ring import Ring
 from tests.recipe.pictures import mark, part
-from tests.recipe.recipes import good, write
+from tests.recipe.recipes import good, views, write
 
 LIMIT_S = 20.0
 
@@ -97,6 +97,19 @@ def test_load_and_judge(judge: Judge, ring: Ring, picture: Any, tmp_path: Path) 
     assert answer.verdict.outcome is Outcome.PASS, answer.verdict.text
     assert answer.verdict.part.seq == 7
     assert answer.verdict.frames[0].frame_id == 5
+
+
+def test_views_are_asked_for_and_judged(judge: Judge, ring: Ring, tmp_path: Path) -> None:
+    loaded = judge.ask(wire.Load(str(write(tmp_path, views()))))
+    assert loaded.cameras == ("top",)
+    assert [(s.view, s.count, s.exposure_us) for s in loaded.shots["top"]] == [("bright", 1, 800.0), ("dim", 2, 400.0)]
+    bright = replace(put(ring, mark([(204.0, 164.0, 0.0)], noise=2.0), 0), view="bright")
+    dim = put(ring, mark([(204.0, 164.0, 0.0)], grey=(90.0, 40.0), noise=1.0), 1)
+    shots = tuple(replace(dim, view="dim", shot=n) for n in range(2))
+    verdict = judge.ask(wire.Judge(part(sha=loaded.sha), (bright, *shots))).verdict
+    assert verdict.outcome is Outcome.PASS, verdict.text
+    missing = judge.ask(wire.Judge(part(sha=loaded.sha), (bright, shots[1]))).verdict
+    assert missing.text == "Not inspected: no picture 1 of 2 of view dim (camera top)"
 
 
 def test_raw_colour_mosaic_is_decoded_before_tools_see_it(

@@ -1,0 +1,220 @@
+"""Several pictures of one part: what the recipe may say, what the cameras are asked for, whose picture is judged."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from inspector.codes import Code
+from inspector.parts import CheckOutcome, Frame, Outcome
+from inspector.recipe.check import read_spec
+from inspector.recipe.judge import judge
+from inspector.recipe.load import LoadedRecipe, load_recipe
+from inspector.wire import Shot
+from inspector.yamlfile import FileError
+from tests.recipe.pictures import frame, mark, part
+from tests.recipe.recipes import good, views, write
+
+POSE = (204.0, 164.0, 0.0)
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> LoadedRecipe:
+    return load_recipe(write(tmp_path, views()))
+
+
+def shot(image: Any, view: str, number: int = 0, camera: str = "top") -> Frame:
+    taken = frame(image, camera)
+    return replace(taken, ref=replace(taken.ref, view=view, shot=number))
+
+
+@pytest.fixture(scope="module")
+def pictures() -> list[Frame]:
+    bright = mark([POSE], noise=2.0)
+    dim = mark([POSE], grey=(90.0, 40.0), noise=1.0)
+    return [shot(bright, "bright"), shot(dim, "dim", 0), shot(dim, "dim", 1)]
+
+
+# --- what is asked of the cameras -----------------------------------------------------------------------
+def test_the_cameras_are_asked_for_the_views_in_the_recipes_order(recipe: LoadedRecipe) -> None:
+    assert recipe.cameras == ("top",)
+    bright = Shot("bright", 1, exposure_us=800.0, gain_db=6.0, light="Line2")
+    assert recipe.shots == {"top": (bright, Shot("dim", 2, exposure_us=400.0, user_set="UserSet1"))}
+
+
+def test_views_of_several_cameras_are_asked_of_each(tmp_path: Path) -> None:
+    text = views()
+    text["views"] = {
+        "a": {"camera": "top"},
+        "b": {"camera": "side"},
+        "bright": {"camera": "top"},
+        "dim": text["views"]["dim"],
+    }
+    loaded = load_recipe(write(tmp_path, text))
+    assert loaded.cameras == ("top", "side")
+    assert {camera: [s.view for s in shots] for camera, shots in loaded.shots.items()} == {
+        "top": ["a", "bright", "dim"],
+        "side": ["b"],
+    }
+
+
+def test_the_only_camera_needs_no_name(tmp_path: Path, pictures: list[Frame]) -> None:
+    text = views()
+    for view in text["views"].values():
+        del view["camera"]
+    loaded = load_recipe(write(tmp_path, text))
+    assert loaded.cameras == () and [s.view for s in loaded.shots[""]] == ["bright", "dim"]
+    assert judge(loaded, part(), pictures).outcome is Outcome.PASS
+    other = [*pictures[:2], shot(pictures[2].image, "dim", 1, camera="side")]
+    assert "pictures of several cameras" in judge(loaded, part(), other).text
+
+
+def test_recipe_without_views_asks_for_nothing_special(tmp_path: Path) -> None:
+    assert load_recipe(write(tmp_path, good())).shots == {}
+
+
+# --- whose picture is judged ------------------------------------------------------------------------------
+def test_every_step_sees_its_own_view(recipe: LoadedRecipe, pictures: list[Frame]) -> None:
+    verdict = judge(recipe, part(), pictures[::-1])  # they may come in any order
+    assert verdict.outcome is Outcome.PASS, verdict.text
+    assert {c.step: c.view for c in verdict.checks} == {
+        "body": "bright", "dot": "bright", "leg": "bright", "apart": "bright", "spot": "dim",
+    }  # fmt: skip
+    without_dot = mark([], grey=(90.0, 40.0), noise=1.0)
+    without_dot[:40, :40] = 30  # something is to be seen in it
+    spoilt = [pictures[0], shot(without_dot, "dim", 0), pictures[2]]
+    verdict = judge(recipe, part(), spoilt)
+    assert {c.step for c in verdict.checks if c.outcome is not CheckOutcome.PASS} == {"spot"}
+
+
+@pytest.mark.parametrize(
+    ("keep", "said"),
+    [
+        ((1, 2), "no picture of view bright (camera top)"),
+        ((0,), "no picture 1 of 2 of view dim (camera top)"),
+        ((0, 1), "no picture 2 of 2 of view dim (camera top)"),
+        ((), "no picture of view bright (camera top)"),
+    ],
+)
+def test_missing_view_is_named(recipe: LoadedRecipe, pictures: list[Frame], keep: tuple[int, ...], said: str) -> None:
+    verdict = judge(recipe, part(), [pictures[n] for n in keep])
+    assert (verdict.outcome, verdict.code) == (Outcome.NOT_INSPECTED, Code.NO_FRAME)
+    assert verdict.text == f"Not inspected: {said}"
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"view": "bright"}, "two pictures of view bright (camera top) for one part"),
+        ({"view": "blue"}, "a picture of view blue came, but the recipe has no such view"),
+        ({"shot": 0}, "two pictures of view dim (camera top) for one part"),
+        ({"camera": "side"}, "the picture of view dim (camera top) came from camera side"),
+        ({"view": ""}, "no picture 2 of 2 of view dim (camera top)"),
+        ({"view": "", "camera": "bright"}, "a picture of view (none) came"),
+    ],
+)
+def test_any_doubt_whose_picture_it_is_is_not_inspected(
+    recipe: LoadedRecipe, pictures: list[Frame], change: dict[str, Any], said: str
+) -> None:
+    last = pictures[2]
+    other = {"shot": 0} if "view" in change else {}
+    wrong = replace(last, ref=replace(last.ref, **{**other, **change}))
+    verdict = judge(recipe, part(), [*pictures[:2], wrong])
+    assert (verdict.outcome, verdict.code) == (Outcome.NOT_INSPECTED, Code.NO_FRAME)
+    assert said in verdict.text
+
+
+def test_picture_planned_for_another_recipe_is_not_judged_by_a_plain_one(tmp_path: Path, pictures: list[Frame]) -> None:
+    verdict = judge(load_recipe(write(tmp_path, good())), part(), pictures[:1])
+    assert verdict.code == Code.NO_FRAME and "a picture of view bright came" in verdict.text
+
+
+def test_unfit_picture_names_its_view(recipe: LoadedRecipe, pictures: list[Frame]) -> None:
+    black = shot(np.full((320, 400), 3, np.uint8), "dim", 1)
+    verdict = judge(recipe, part(), [*pictures[:2], black])
+    assert verdict.code == Code.IMAGE_QUALITY
+    assert "the picture of view dim (camera top) is dark" in verdict.text
+
+
+# --- what a recipe may say --------------------------------------------------------------------------------
+def change(*keys: str, to: Any) -> Callable[[dict[str, Any]], None]:
+    def do(recipe: dict[str, Any]) -> None:
+        for key in keys[:-1]:
+            recipe = recipe[key]
+        if to is None:
+            del recipe[keys[-1]]
+        else:
+            recipe[keys[-1]] = to
+
+    return do
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (change("cameras", to={"top": {}}), "cameras: found beside views; allowed: one of them"),
+        (change("views", "dim", "camera", to=None), "views.dim: camera: missing, allowed: a camera in every view"),
+        (change("measure", "dot", "view", to="blue"), "measure.dot.view: found 'blue', allowed: bright, dim"),
+        (change("measure", "dot", "view", to=None), "measure.dot: view: missing, allowed: bright, dim"),
+        (change("measure", "dot", "camera", to="top"), "measure.dot.camera: found 'top', allowed: view: bright, dim"),
+        (change("measure", "dot", "view", to="dim"), "found 'body', which looks through another view (bright)"),
+        (change("views", "dim", "exposure", to="5"), "views.dim.exposure: found '5'"),
+        (change("views", "dim", "exposure", to="0 us"), "allowed is 1 us to 10000 ms"),
+        (change("views", "dim", "gain", to="6"), "views.dim.gain: found '6'"),
+        (change("views", "dim", "light", to="2"), "views.dim.light: found '2'"),
+        (change("views", "dim", "shots", to=17), "views.dim.shots: found 17"),
+        (change("views", "dim", "colour", to="red"), "views.dim.colour: unknown key"),
+        (change("views", "dim", "calibration", to="gone.yaml"), "views.dim.calibration: found 'gone.yaml'"),
+        (change("views", "Dim!", to={"camera": "top"}), "views.Dim!"),
+        (change("views", "dim", "exposure", to="100 ms"), "views: exposures of 200.8 ms in all, allowed: less than"),
+    ],
+)
+def test_each_fault_is_one_clear_line(tmp_path: Path, spoil: Callable[[dict[str, Any]], None], said: str) -> None:
+    text = views()
+    spoil(text)
+    with pytest.raises(FileError) as refused:
+        load_recipe(write(tmp_path, text))
+    found = refused.value.problems
+    assert any(said in p for p in found), found
+    assert len(found) == len(set(found))
+
+
+def test_a_view_where_there_is_none(tmp_path: Path) -> None:
+    text = good()
+    text["measure"]["dot"]["view"] = "bright"
+    assert "no view key, as the recipe has no views" in read_spec(write(tmp_path, text))[2][0]
+
+
+def test_step_on_a_prepared_picture_looks_through_its_view(tmp_path: Path, pictures: list[Frame]) -> None:
+    text = views()
+    text["prepare"] = {
+        "soft": {"tool": "smooth", "view": "dim"},
+        "softer": {"tool": "smooth", "method": "gaussian", "picture": "soft"},
+    }
+    del text["measure"]["spot"]["view"]
+    text["measure"]["spot"]["picture"] = "softer"
+    verdict = judge(load_recipe(write(tmp_path, text)), part(), pictures)
+    assert verdict.outcome is Outcome.PASS, verdict.text
+    assert verdict.checks[-1].view == "dim"
+
+
+def test_each_view_has_its_own_calibration(tmp_path: Path, pictures: list[Frame]) -> None:
+    text = views()
+    text["views"]["dim"]["calibration"] = "fine.yaml"
+    path = write(tmp_path, text)
+    (tmp_path / "fine.yaml").write_text((tmp_path / "scale.yaml").read_text().replace("0.1", "0.05"), encoding="utf-8")
+    loaded = load_recipe(path)
+    assert (loaded.mm_per_px("bright"), loaded.mm_per_px("dim")) == (0.1, 0.05)
+
+
+def test_calibration_that_several_views_share_is_told_once(tmp_path: Path) -> None:
+    text = views()
+    text["calibration"] = "gone.yaml"
+    with pytest.raises(FileError) as refused:
+        load_recipe(write(tmp_path, text))
+    assert len([p for p in refused.value.problems if "gone.yaml" in p]) == 1
