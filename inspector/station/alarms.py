@@ -65,6 +65,21 @@ CATALOGUE: dict[str, Entry] = {
     "same_reject": Entry(
         2, Code.DEFECT, "The same reject several times in a row", "stop the belt and look at the parts and the tool",
         "the process before this station probably makes scrap"),
+    "health": Entry(
+        2, Code.IMAGE_QUALITY, "The picture has changed", "look at light, lens and window; see screen 4",
+        "good parts will be rejected soon, or bad ones missed"),
+    "position": Entry(
+        2, Code.IMAGE_QUALITY, "Parts lie elsewhere", "put fixture or camera back; see screen 4",
+        "parts will leave the picture, or be measured where it is least sharp"),
+    "settings": Entry(
+        2, Code.IMAGE_QUALITY, "Somebody changed the camera's settings", "find who; see `inspector camera diff`",
+        "parts in between may have been judged by other pictures than the recipe is made for"),
+    "temperature": Entry(
+        2, Code.IMAGE_QUALITY, "Camera too hot", "clean fan and filter, give it air, or lower the frame rate",
+        "noise rises with the heat, and the camera may switch itself off"),
+    "books": Entry(
+        2, Code.NO_FRAME, "The books don't balance", "check photo-eye, trigger wire and the PLC's messages",
+        "triggers, pictures and announcements differ: parts that can't be told apart are rejected uninspected"),
     "disk": Entry(
         2, Code.STORAGE_FULL, "Disk nearly full: pictures are not kept", "copy off or delete files",
         "inspection goes on; pictures of rejects are missing"),
@@ -88,6 +103,12 @@ class Alarm:
     since_utc: str
     since: float
     count: int = 1
+    advice: str = ""  # what to do this time, when it is known better than the catalogue knows it
+
+    @property
+    def action(self) -> str:
+        """What to do."""
+        return self.advice or self.entry.action
 
     @property
     def text(self) -> str:
@@ -102,15 +123,15 @@ class Alarms:
     noted: Callable[[Alarm, str], None]
     _all: dict[str, Alarm] = field(default_factory=dict)
 
-    def come(self, name: str, detail: str = "") -> None:
-        """The condition holds. Said once, however often it is repeated."""
+    def come(self, name: str, detail: str = "", action: str = "") -> None:
+        """The condition holds. Said once, however often it is repeated; ``action`` in place of the catalogue's."""
         entry = CATALOGUE[name.partition(":")[0]]
         known = self._all.get(name)
         if known is not None and known.state != "RTN":
-            known.detail = detail or known.detail
+            known.detail, known.advice = detail or known.detail, action or known.advice
             return
         count = known.count + 1 if known else 1
-        alarm = Alarm(name, entry, detail, "UNACK", utc_now(), time.monotonic(), count)
+        alarm = Alarm(name, entry, detail, "UNACK", utc_now(), time.monotonic(), count, action)
         self._all[name] = alarm
         self.noted(alarm, "came")
 
@@ -123,6 +144,14 @@ class Alarms:
             del self._all[name]
         alarm.state = "RTN"
         self.noted(alarm, "gone")
+
+    def happened(self, name: str, detail: str = "", action: str = "") -> None:
+        """It was so and is over: seen or not, it stays on the screens until somebody acknowledges it."""
+        known = self._all.get(name)
+        if known is not None and known.state != "RTN":
+            self.go(name)
+        self.come(name, detail, action)
+        self.go(name)
 
     def acknowledge(self, name: str) -> bool:
         """Somebody has seen it. False when there is no such alarm."""
