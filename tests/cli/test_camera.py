@@ -146,7 +146,7 @@ def test_a_snapshots_figures_tell_sharp_from_blurred_and_bright_from_white(world
 
 
 def test_a_wired_camera_waits_for_its_trigger(world: World) -> None:
-    world.camera("top", trigger="wired")
+    world.wired().camera("top")
     world.control.show(0, part_picture(8), 8)
     pulsing = threading.Event()
 
@@ -185,7 +185,7 @@ async def test_a_camera_that_the_station_holds(world: World) -> None:
     ("arguments", "says"),
     [
         (["snapshot", "side"], "side is no camera of the station (it has top)"),
-        (["snapshot", "top", "-o", "a.jpg"], "a.jpg: the picture is written as PNG"),
+        (["snapshot", "top", "-o", "a.jpg"], "a.jpg: allowed is a name that ends with .png"),
         (["snapshot", "top", "-o", "none/a.png"], "none/a.png: there is no folder none"),
         (["show", "VC0007"], "there is no camera VC0007 (found: VC0001, VC0002)"),
         (["list", "--producer", "absent.cti"], "there is no GenTL producer absent.cti"),
