@@ -55,6 +55,7 @@ class Trigger:
     received_utc: str
     source: Literal["wire", "mqtt", "timer", "operator"] = "mqtt"
     deadline_ms: int | None = None  # None: the recipe's own
+    number: int | None = None  # of the part on the PLC's or the camera's counter, where parts are counted
 
 
 @dataclass(frozen=True, slots=True)

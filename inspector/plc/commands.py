@@ -42,6 +42,15 @@ class TriggerCommand:
 
 
 @dataclass(frozen=True)
+class CountCommand:
+    """The PLC's own count of parts (`identity: counted`): this one's included, or so far; ``cmd_id`` may be ""."""
+
+    cmd_id: str
+    count: int
+    name = "count"
+
+
+@dataclass(frozen=True)
 class RecipeCommand:
     """Change over to recipe ``recipe``; ``rev`` None means the newest one that is approved."""
 
@@ -103,6 +112,7 @@ class ResetFaultCommand:
 
 Command: TypeAlias = (
     TriggerCommand
+    | CountCommand
     | RecipeCommand
     | StartCommand
     | StopCommand
@@ -164,6 +174,9 @@ class _Fields:
             raise _Bad(f"{key}: found {_show(found)}: {complaint}")
         return found
 
+    def optional_id(self, key: str) -> str:
+        return self.id(key) if self._members.get(key, "") != "" else ""
+
     def integer(self, key: str, low: int, high: int) -> int:
         found = self._get(key, f"a whole number {low}..{high}")
         if isinstance(found, bool) or not isinstance(found, int) or not low <= found <= high:
@@ -183,6 +196,7 @@ _BUILDERS: dict[str, Callable[[_Fields], Command]] = {
     "trigger": lambda f: TriggerCommand(
         f.id("cmd_id"), f.id("part_id"), f.optional_integer("deadline_ms", DEADLINE_MIN_MS, DEADLINE_MAX_MS)
     ),
+    "count": lambda f: CountCommand(f.optional_id("cmd_id"), f.integer("count", 0, SEQ_MAX)),
     "recipe": lambda f: RecipeCommand(
         f.id("cmd_id"), f.integer("recipe", 1, RECIPE_MAX), f.optional_integer("rev", 0, REV_MAX)
     ),

@@ -26,6 +26,7 @@ from inspector.plc.commands import (
     AckCommand,
     Command,
     CommandError,
+    CountCommand,
     GetCommand,
     RecipeCommand,
     ResetCountersCommand,
@@ -38,7 +39,7 @@ from inspector.plc.commands import (
 
 __all__ = [
     "BASE_MAX", "COMMANDS", "COMMAND_LIMIT_BYTES", "DEADLINE_MAX_MS", "DEADLINE_MIN_MS", "ID_MAX", "OFFLINE",
-    "RESULT_LIMIT_BYTES", "SCHEMA", "AckCommand", "Command", "CommandError", "GetCommand", "PackState",
+    "RESULT_LIMIT_BYTES", "SCHEMA", "AckCommand", "Command", "CommandError", "CountCommand", "GetCommand", "PackState",
     "RecipeCommand", "ResetCountersCommand", "ResetFaultCommand", "StartCommand", "StationState",
     "StopCommand", "Topics", "TriggerCommand", "ack_payload", "counters_payload", "event_payload",
     "heartbeat_payload", "info_payload", "parse_command", "record_payload", "result_expiry_s",

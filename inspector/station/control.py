@@ -14,12 +14,14 @@ from typing import Any, Literal
 
 from inspector import __version__
 from inspector.codes import Code
+from inspector.config import IdentityConfig
 from inspector.parts import InspectionFault, Trigger, Verdict
 from inspector.plc import contract
 from inspector.plc.contract import (
     AckCommand,
     Command,
     CommandError,
+    CountCommand,
     GetCommand,
     PackState,
     RecipeCommand,
@@ -34,7 +36,7 @@ from inspector.plc.link import PlcLink, Received
 from inspector.station.alarms import Alarms
 from inspector.station.cameras import Cameras
 from inspector.station.judging import JudgeDesk
-from inspector.station.ledger import Ledger, RecipeTag, StorageFault
+from inspector.station.ledger import Ledger, RecipeTag, StorageFault, utc_now
 from inspector.station.line import Line
 from inspector.station.outbox import Outbox
 
@@ -60,6 +62,7 @@ class Control:
         judge: JudgeDesk,
         alarms: Alarms,
         recipes: Callable[[], dict[int, Path]],
+        identity: IdentityConfig,
         station: str,
         boot: str,
         sim: bool,
@@ -68,6 +71,7 @@ class Control:
         """``recipes`` lists the recipe files by number; ``changed()``: something that screens show has changed."""
         self._ledger, self._cameras, self._judge, self._alarms = ledger, cameras, judge, alarms
         self._recipes = recipes
+        self._identity = identity
         self._station, self._boot, self._sim = station, boot, sim
         self._changed = changed
         self._link: PlcLink | None = None
@@ -101,10 +105,6 @@ class Control:
             return NO_RECIPE
         return RecipeTag(loaded.number, loaded.rev, loaded.name, loaded.sha, loaded.deadline_ms)
 
-    def cameras(self) -> tuple[str, ...]:
-        """Cameras the recipe wants; empty: all."""
-        return self._judge.loaded.cameras if self._judge.loaded else ()
-
     def refusal(self) -> InspectionFault | None:
         """Why a new part can't be inspected now."""
         if self._shutting_down:
@@ -119,9 +119,11 @@ class Control:
             if self._recipe_fault:
                 return InspectionFault(Code.RECIPE_INVALID, self._recipe_fault)
             return InspectionFault(Code.INTERNAL_ERROR, f"the judge is not ready: {self._judge.text}")
-        lost = self._cameras.lost(self.cameras())
+        lost = self._cameras.lost(self._judge.loaded.cameras if self._judge.loaded else ())
         if lost:
             return InspectionFault(Code.CAMERA_LOST, lost)
+        if self._cameras.out_of_step:
+            return InspectionFault(Code.NO_FRAME, self._cameras.out_of_step)
         if self._alarms.holds("ledger"):
             return StorageFault("the ledger can't be written: no verdict could be put on record")
         return None
@@ -235,11 +237,18 @@ class Control:
             return
         if isinstance(command, TriggerCommand):
             self._trigger(message, command)
+        elif isinstance(command, CountCommand):
+            self._count(message, command)
         else:
             self._command(message, command)
 
     # --- triggers ------------------------------------------------------------------------------------
     def _trigger(self, message: Received, command: TriggerCommand) -> None:
+        if self._identity.mode == "counted":
+            text = "trigger: this station counts parts (`identity: counted`); allowed: count"
+            self._answer(message, "trigger", command.cmd_id, "refused", code=Code.BAD_COMMAND, text=text)
+            self._accept(message, command.part_id, "", None, InspectionFault(Code.BAD_COMMAND, text))
+            return
         known = self._ledger.known(command.cmd_id)
         if known is None:
             self._accept(message, command.part_id, command.cmd_id, command.deadline_ms, None)
@@ -251,6 +260,41 @@ class Control:
         text = f"cmd_id {command.cmd_id} was used for part {content[0]} before"
         self._answer(message, "trigger", command.cmd_id, "refused", code=Code.DUPLICATE_CONTENT, text=text)
         self._accept(message, command.part_id, "", None, InspectionFault(Code.DUPLICATE_CONTENT, text))
+
+    def _count(self, message: Received, command: CountCommand) -> None:
+        """The PLC's own count of parts: with each part, or once when the belt stands."""
+        why = ""
+        if self._identity.mode != "counted":
+            why = "count: this station gets part ids (`identity` is not `counted`); allowed: trigger"
+        elif self._cameras.makes_parts:
+            why = self._cameras.set_count(command.count)
+        elif not self._cameras.is_doubled(command.count):
+            assert self._line is not None  # noqa: S101  # wired before the link is started
+            trigger = Trigger(
+                str(command.count), "", message.received_ns, message.received_utc, "mqtt", None, command.count
+            )
+            self._line.trigger(trigger)
+            return
+        else:
+            return  # the same message twice: it has its one part
+        if why:
+            self._answer(message, "count", command.cmd_id, "refused", code=Code.BAD_COMMAND, text=why)
+        else:
+            self._answer(message, "count", command.cmd_id, "done")
+        self.publish_state()
+
+    def part_arrived(self, number: int, at_ns: int) -> int:
+        """A pulse made a part: it is as if its trigger had been received when it came. Returns its seq."""
+        assert self._line is not None  # noqa: S101  # wired before cameras are started
+        return self._line.trigger(Trigger(str(number), "", at_ns, utc_now(), "wire", None, number)).seq
+
+    def unannounced(self, text: str, number: int | None) -> None:
+        """A pulse that no part explains: it has its row and its answer, as somebody's part may stand there."""
+        if self._line is None or self.refusal() is not None:
+            return  # who runs the line without the station needs no rows
+        part_id = "" if number is None else str(number)
+        trigger = Trigger(part_id, "", time.monotonic_ns(), utc_now(), "wire", None, number)
+        self._line.trigger(trigger, InspectionFault(Code.NO_FRAME, f"Not inspected: {text}"))
 
     def _accept(
         self, message: Received, part_id: str, cmd_id: str, deadline_ms: int | None, refused: InspectionFault | None
@@ -299,6 +343,8 @@ class Control:
             self._aborted = ""
             if self._line is not None:
                 self._line.forgive()
+            if self._cameras.books is not None:
+                self._cameras.books.forgive()
             self._alarms.go("bugs")
             self._done(message, command)
         elif isinstance(command, ResetCountersCommand):
@@ -357,6 +403,7 @@ class Control:
             while self._line is not None and self._line.depth and time.monotonic() < end:
                 await asyncio.sleep(0.01)
             loaded = await self._judge.load(path)
+            self._cameras.plan(loaded.cameras, loaded.shots, loaded.deadline_ms)
             if loaded.number != number or rev not in (None, loaded.rev):
                 raise InspectionFault(
                     Code.UNKNOWN_RECIPE,

@@ -2,7 +2,7 @@
 
 ::
 
-    accept, capture -> judge -> record -> tell -> archive, feed
+    accept, capture -> judge -> settle -> record -> tell -> archive, feed
 
 The next part's capture overlaps this part's judging; results leave in the order of their triggers. Whatever
 goes wrong on the way makes the part NOT_INSPECTED, with a reason. A PASS or a FAIL is told only after it is on
@@ -44,10 +44,6 @@ class Gate(Protocol):
 
     def tag(self) -> RecipeTag:
         """The recipe that new parts get."""
-        ...
-
-    def cameras(self) -> tuple[str, ...]:
-        """Cameras the recipe wants; empty: all."""
         ...
 
     def refusal(self) -> InspectionFault | None:
@@ -165,6 +161,7 @@ class Line:
             self._gate.trouble("overrun", f"{self.overruns} so far")
         if fault is None:
             self._busy[part.seq] = part
+        self._cameras.expect(part, inspected=fault is None)
         walk = asyncio.create_task(self._walk(part, fault), name=f"part {part.seq}")
         self._walks.add(walk)
         walk.add_done_callback(self._walks.discard)
@@ -185,13 +182,15 @@ class Line:
                 # the row goes to disk while the picture is taken; nothing is judged before both are done
                 async with self._accepting(part) as accepted:
                     if refused is None:
-                        lease = await self._cameras.capture(part, self._gate.cameras())
+                        lease = await self._cameras.capture(part)
                         done("captured", "accept")
                     await accepted
                     done("accepted", "judge")
                 if refused is None and lease is not None:
                     verdict = await self._judge.judge(part, lease)
-                    done("judged", "order")
+                    done("judged", "settle")
+                    await self._cameras.settle(part)  # where a wire fires them: is it surely this part's picture?
+                    done("settled", "order")
                 await self._order.turn(part.seq)
                 done("turn", "record")
                 verdict = self._checked(part, lease, replace(verdict, stages_us={**verdict.stages_us, **stages}))
@@ -224,6 +223,7 @@ class Line:
             _log.exception("part %d, after its verdict", part.seq)
         finally:
             self._busy.pop(part.seq, None)
+            self._cameras.finished(part)
             self._order.leave(part.seq)
             self._aside(part, lambda: self._keep(verdict, lease))
             if lease is not None:

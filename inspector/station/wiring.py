@@ -13,6 +13,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
 from typing import Any
 
+from inspector.codes import Code
 from inspector.config import StationConfig, load_station
 from inspector.parts import InspectionFault, Outcome, Verdict
 from inspector.plc import contract
@@ -20,8 +21,10 @@ from inspector.plc.link import LinkError, PlcLink
 from inspector.station.alarms import Alarm, Alarms
 from inspector.station.archiving import ArchiveDesk
 from inspector.station.cameras import Cameras
+from inspector.station.conditions import Temperatures
 from inspector.station.control import COUNTERS_EVERY_S, Control
 from inspector.station.feed import Feed
+from inspector.station.health import HealthDesk
 from inspector.station.judging import JudgeDesk
 from inspector.station.leases import Lease
 from inspector.station.ledger import Ledger, StorageFault
@@ -30,6 +33,7 @@ from inspector.station.notify import Notify
 from inspector.station.outbox import Outbox
 from inspector.station.recipes import RecipeFolder
 from inspector.station.snapshot import History, Rooms, Snapshot
+from inspector.wire import SettingsChanged
 
 _log = logging.getLogger(__name__)
 
@@ -66,7 +70,9 @@ class Station:
         self._topics = self._make_topics()
         self.ledger = Ledger(config.state_dir / "ledger.db", station=config.station, boot=self.boot, sim=config.sim)
         self.alarms = Alarms(self._alarm)
-        self.cameras = Cameras(station_file, config.cameras, self._camera_changed)
+        self.health = HealthDesk(self.ledger, self.alarms, self._note)
+        self.temperatures = Temperatures({n: c.temperature_max_c for n, c in config.cameras.items()}, self.alarms)
+        self.cameras = Cameras(station_file, config.cameras, config.identity, self)
         self.judge = JudgeDesk(
             cache=config.state_dir / "engines",
             backend=config.backend,
@@ -92,6 +98,7 @@ class Station:
             judge=self.judge,
             alarms=self.alarms,
             recipes=self.recipes,
+            identity=config.identity,
             station=config.station,
             boot=self.boot,
             sim=config.sim,
@@ -115,7 +122,7 @@ class Station:
         self.control.wire(self.line, self.link, self.outbox)
         rooms = Rooms(
             config, self.boot, self.ledger, self.cameras, self.judge, self.archive, self.alarms, self.control,
-            self.line, self.link, self.outbox,
+            self.line, self.link, self.outbox, self.health,
         )  # fmt: skip
         self.snapshot = Snapshot(rooms, self._history)
         self.feed = Feed(config.feed_socket, rooms, self.snapshot, self.alarms.acknowledge)
@@ -227,6 +234,8 @@ class Station:
             self.archive.child.stop(STOP_REST_S),
             return_exceptions=True,
         )
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(self.health.keep(), STOP_REST_S)
         clean = not self.line.unwritten and not self.line.unrecorded
         if not await asyncio.to_thread(self.ledger.shut, STOP_REST_S, clean=clean):
             _log.error("the disk did not answer in time; the ledger recovers at the next start")
@@ -251,12 +260,14 @@ class Station:
                 await self.line.rewrite()
             self.judge.check()
             self._clear_old_troubles()
+            self.temperatures.check(self.cameras.figures())
             if not self.link.connected and time.monotonic() - self.control.link_since > LINK_PATIENCE_S:
                 self.alarms.come("plc_link", self.control.link_text)
             now = time.monotonic()
             if now - last_counters > COUNTERS_EVERY_S:
                 last_counters = now
                 self.control.publish_counters()
+                await self.health.keep()
                 with contextlib.suppress(InspectionFault):
                     await self.ledger.prune(self.config.keep_parts)
             if now - last_checkpoint > COUNTERS_EVERY_S * 3:
@@ -274,7 +285,7 @@ class Station:
         self.alarms.go("ledger")
 
     def _clear_old_troubles(self) -> None:
-        for name in ("overrun", "late"):
+        for name in ("overrun", "late", "books"):
             if time.monotonic() - self.control.troubled_at.get(name, 0.0) > TROUBLE_OVER_S:
                 self.alarms.go(name)
         if self.outbox.depth > 1000:
@@ -313,12 +324,34 @@ class Station:
     def _changed(self) -> None:
         self.feed.changed()
 
-    def _camera_changed(self, name: str, fresh: bool, text: str) -> None:
+    def camera_changed(self, name: str, fresh: bool, text: str) -> None:
+        """See :class:`~inspector.station.cameras.Listener`."""
         if fresh:
             self.alarms.go(f"camera:{name}")
         elif not self._stop.is_set():
             self.alarms.come(f"camera:{name}", text)
         self.control.publish_state()
+
+    def settings_changed(self, name: str, change: SettingsChanged) -> None:
+        """See :class:`~inspector.station.cameras.Listener`."""
+        between = f"between {change.good_utc} and {change.found_utc}"
+        self.alarms.come(f"settings:{name}", f"camera {name}: {'; '.join(change.differences)}; {between}")
+        self.alarms.go(f"settings:{name}")  # they are set right at once; the alarm waits until somebody has seen it
+
+    def part_arrived(self, number: int, at_ns: int) -> int:
+        """See :class:`~inspector.station.cameras.Listener`."""
+        return self.control.part_arrived(number, at_ns)
+
+    def unannounced(self, text: str, number: int | None) -> None:
+        """See :class:`~inspector.station.cameras.Listener`."""
+        self.control.unannounced(text, number)
+
+    def unbalanced(self, text: str) -> None:
+        """See :class:`~inspector.station.cameras.Listener`."""
+        if self.control.ready or self.cameras.out_of_step:
+            if self.alarms.holds("books"):  # told already: this one as an event of its own
+                self.link.event(contract.event_payload("alarm", Code.NO_FRAME, text))
+            self.control.trouble("books", text)
 
     def _judge_changed(self) -> None:
         if self.judge.child.up or not self.judge.child.restarts:
@@ -337,6 +370,7 @@ class Station:
 
     def _show(self, verdict: Verdict, t_ms: int) -> None:
         self._history.add(verdict, t_ms)
+        self.health.add(verdict)
         limit = self.judge.loaded.stop_line if self.judge.loaded else 0
         code, row = self._history.same_code
         if limit and verdict.outcome is Outcome.FAIL and row >= limit:
