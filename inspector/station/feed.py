@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import logging
+import re
 import socket
 import time
 from collections.abc import AsyncGenerator, Callable, Iterator
@@ -22,6 +23,8 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from inspector.parts import InspectionFault
+from inspector.station.charts import SERIES
+from inspector.station.health import health_json
 from inspector.station.ledger import SEQ_MAX
 from inspector.station.snapshot import Rooms, Snapshot
 from inspector.wire import verdict_to_json
@@ -95,6 +98,8 @@ class Feed:
                 Route("/v1/events", self._events),
                 Route("/v1/parts/{seq:int}", self._part),
                 Route("/v1/pictures/{seq:int}", self._picture),
+                Route("/v1/health", self._health),
+                Route("/v1/health/relearn", self._relearn, methods=["POST"]),
                 Route("/v1/alarms/{name:path}/ack", self._ack, methods=["POST"]),
                 Route("/metrics", self._metrics),
             ]
@@ -186,6 +191,19 @@ class Feed:
     async def _ack(self, request: Request) -> Response:
         if not self._acknowledge(request.path_params["name"]):
             return JSONResponse({"error": "no such alarm"}, status_code=404)
+        self.changed()
+        return JSONResponse({"ok": True})
+
+    async def _health(self, request: Request) -> Response:
+        asked = request.query_params.get("series", str(SERIES))
+        if not re.fullmatch(r"[0-9]{1,4}", asked) or int(asked) > SERIES:
+            return JSONResponse({"error": f"series: found {asked[:20]}, allowed: 0 to {SERIES}"}, status_code=400)
+        data = await asyncio.to_thread(health_json, self._snapshot.health(int(asked)))
+        return Response(data, media_type="application/json")
+
+    async def _relearn(self, request: Request) -> Response:
+        if not self._rooms.health.relearn():
+            return JSONResponse({"error": "no part has come yet"}, status_code=409)
         self.changed()
         return JSONResponse({"ok": True})
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from inspector.station.archiving import ArchiveDesk
     from inspector.station.cameras import Cameras
     from inspector.station.control import Control
+    from inspector.station.health import HealthDesk
     from inspector.station.judging import JudgeDesk
     from inspector.station.ledger import Ledger
     from inspector.station.line import Line
@@ -50,6 +52,8 @@ class Rooms:
     line: Line
     link: PlcLink
     outbox: Outbox
+    health: HealthDesk
+    books: Callable[[], dict[str, Any]] = dict  # of a wired station: announcements, pulses and pictures, reconciled
 
 
 class History:
@@ -160,13 +164,40 @@ class Snapshot(Collector):
                     "since_utc": a.since_utc,
                     "code": int(a.entry.code),
                     "text": a.text,
-                    "action": a.entry.action,
+                    "action": a.action,
                     "why": a.entry.why,
                     "count": a.count,
                 }
                 for a in r.alarms.listed()
             ],
         }
+
+    def health(self, last: int) -> dict[str, Any]:
+        """The object of ``GET /v1/health``: charts with their latest ``last`` values, causes, cameras, books."""
+        r = self._rooms
+        return {"schema": "1.0", **r.health.report(last), "cameras": self._camera_block(), "books": r.books()}
+
+    def _camera_block(self) -> dict[str, dict[str, Any]]:
+        r = self._rooms
+        states = r.cameras.states()
+        alarms = {a.id: a for a in r.alarms.listed()}
+        block = {}
+        for name, figures in r.cameras.figures().items():
+            changed = alarms.get(f"settings:{name}")
+            info = figures["info"]
+            block[name] = {
+                "fresh": states[name][0],
+                "temperature_c": info.get("temperature_c"),
+                "temperature_max_c": r.config.cameras[name].temperature_max_c,
+                "settings": {
+                    "checked_utc": info.get("settings_checked_utc", ""),
+                    "changed": changed.detail if changed else "",
+                },
+                "frames": figures["frames"],
+                "failures": figures["failures"],
+                "strays": figures["strays"],
+            }
+        return block
 
     def _last(self) -> dict[str, Any] | None:
         if self._history.last is None:
@@ -232,6 +263,7 @@ class Snapshot(Collector):
             latency.add_metric([quantile], milliseconds)
         yield latency
         yield from self._cameras()
+        yield from self._health()
         yield GaugeMetricFamily("inspector_archive_used_bytes", "Bytes of kept pictures.", r.archive.used_bytes)
         yield CounterMetricFamily("inspector_plc_reconnects", "Connects after the first.", r.link.reconnects)
         yield CounterMetricFamily("inspector_untold", "Verdicts that found the link down.", r.line.untold)
@@ -253,3 +285,18 @@ class Snapshot(Collector):
             if "temperature_c" in figures["info"]:
                 degrees.add_metric([name], figures["info"]["temperature_c"])
         yield from (frames, failures, held, strays, degrees)
+
+    def _health(self) -> Iterable[Metric]:
+        desk, names = self._rooms.health, ["view", "patch", "what"]
+        values = GaugeMetricFamily("inspector_health_value", "Of the last part's picture.", labels=names)
+        limits = GaugeMetricFamily("inspector_health_limit", "Jump limits, learned.", labels=[*names, "side"])
+        states = GaugeMetricFamily("inspector_health_state", "-1 too low, 0 in order, 1 too high.", labels=names)
+        for key, value, lower, upper, state in desk.charted():
+            if value == value:  # not NaN
+                values.add_metric(list(key), value)
+            if lower == lower:
+                limits.add_metric([*key, "lower"], lower)
+                limits.add_metric([*key, "upper"], upper)
+                states.add_metric(list(key), state)
+        yield from (values, limits, states)
+        yield GaugeMetricFamily("inspector_health_learned_parts", "Good parts learned from.", desk.learned_parts)
