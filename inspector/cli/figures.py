@@ -32,11 +32,15 @@ def white_of(pixel_format: str) -> int:
 
 
 def figures(raw: NDArray[Any], shown: NDArray[Any], pixel_format: str, region: Region | None = None) -> Figures:
-    """``raw`` as the ring holds it, ``shown`` the same picture decoded; both (H, W) or (H, W, 3), uint8 or uint16."""
+    """``raw`` as the ring holds it, ``shown`` the same picture decoded; both (H, W) or (H, W, 3), uint8 or uint16.
+
+    A region that is not within the picture is that of an earlier, larger one: then they are of all of it.
+    """
     white = white_of(pixel_format)
     if region is not None:
         x, y, wide, high = region
-        raw, shown = (image[y : y + high, x : x + wide] for image in (raw, shown))
+        if x + wide <= raw.shape[1] and y + high <= raw.shape[0]:
+            raw, shown = (image[y : y + high, x : x + wide] for image in (raw, shown))
     values = np.ascontiguousarray(raw).reshape(raw.shape[0], -1)
     counts = cv2.calcHist([values], [0], None, [BINS], [0, white + 1]).ravel() / values.size
     return Figures(
