@@ -41,19 +41,25 @@ def ask(
             if child.poll() is None:  # also when the person who waits presses Ctrl-C
                 os.killpg(child.pid, signal.SIGKILL)
     if child.returncode < 0:
-        try:
-            how = signal.Signals(-child.returncode).name
-        except ValueError:
-            how = f"signal {-child.returncode}"
-        raise Died(f"crashed ({how})")
+        raise Died(how(child.returncode))
     try:
         told = json.loads(output)
         error = told["error"]
     except (ValueError, KeyError, TypeError):
-        raise Died(f"ended the process (exit status {child.returncode})") from None
+        raise Died(how(child.returncode)) from None
     if error:
         raise DeviceError(str(error))
     return dict(told)
+
+
+def how(status: int) -> str:
+    """How a process ended, by its return code: "crashed (SIGSEGV)", "ended the process (exit status 3)"."""
+    if status >= 0:
+        return f"ended the process (exit status {status})"
+    try:
+        return f"crashed ({signal.Signals(-status).name})"
+    except ValueError:
+        return f"crashed (signal {-status})"
 
 
 def tell(work: Callable[[], Mapping[str, Any]]) -> None:

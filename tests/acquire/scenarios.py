@@ -85,8 +85,8 @@ def settings() -> None:
         ({"ChunkEnable[ChunkSelector=Nothing]": True}, ["ChunkEnable[ChunkSelector=Nothing]: wanted True, allowed: "]),
         ({"UserSetLoad": False}, ["UserSetLoad: wanted False, a command; allowed: true"]),
         ({"Gain": -1, "Nonsense": 1}, ["Gain: wanted -1", "; Nonsense: wanted 1, this camera has"]),
-        # accepted, and then another command of the file sets it back
-        ({"ExposureTime": 700, "UserSetLoad": True}, ["ExposureTime: wanted 700, found "]),
+        # a file that contradicts itself
+        ({"TriggerMode": "Off"}, ["TriggerMode: wanted Off, found On"]),
         ({"TriggerSource": "Line1"}, ["TriggerSource Line1: `identity` in station.yaml, software, wants", "Software"]),
         ({"TriggerMode[TriggerSelector=FrameStart]": "Off"}, ["TriggerMode Off, TriggerSource Software"]),
     ):
@@ -101,6 +101,10 @@ def settings() -> None:
     info = opened.open()
     assert (info["gain_db"], info["width"], info["height"]) == (6.0, COLUMNS, ROWS)
     assert abs(info["exposure_us"] - 1234.4) < 1 and opened.differing() == []
+    opened.close()
+    # a command that sets other features back takes nothing away from the file's
+    opened = camera(library, ExposureTime=700, UserSetLoad=True)
+    assert opened.open()["exposure_us"] == 700.0 and opened.differing() == []
     opened.close()
 
 

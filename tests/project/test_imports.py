@@ -36,8 +36,8 @@ MAY = {
     "__init__": set(),
 }
 VENDORS = {
-    "harvesters": {"acquire/genicam.py"},
-    "genicam": {"acquire/genicam.py"},
+    "harvesters": {"acquire/genicam/"},
+    "genicam": {"acquire/genicam/"},
     "tensorrt": {"infer/tensorrt.py"},
     "tensorrt_rtx": {"infer/tensorrt.py"},
     "pycuda": {"infer/tensorrt.py"},
