@@ -20,7 +20,7 @@ MS = 1_000_000
 
 def frame(camera: str, part: int, frame_id: int, exposed_ns: int) -> FrameRef:
     """A picture whose ring slot tells which part it really shows (0: none)."""
-    return FrameRef(camera, frame_id, "ring", part, 1, 8, 8, "Mono8", 1000.0, 0.0, exposed_ns, 0, 0, exposed_ns=exposed_ns)
+    return FrameRef(camera, frame_id, "ring", part, 1, 8, 8, "Mono8", 1000.0, 0.0, 0, 0, 0, exposed_ns=exposed_ns)
 
 
 @dataclass

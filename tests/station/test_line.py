@@ -44,6 +44,9 @@ class World:
         self.judging: Callable[[Part, Verdict], Any] = lambda part, verdict: verdict
         self.takes_s = 0.0
         self.breaks: set[str] = set()
+        self.expected: list[tuple[int, bool]] = []
+        self.over: list[int] = []
+        self.unsettled: InspectionFault | None = None
         self.line = Line(
             ledger=self.ledger, cameras=self, judge=self, outlet=self, gate=self,  # type: ignore[arg-type]
             keep=self.keep, show=self.show, max_in_flight=4,
@@ -54,9 +57,6 @@ class World:
     def tag(self) -> RecipeTag:
         return TAG
 
-    def cameras(self) -> tuple[str, ...]:
-        return ()
-
     def refusal(self) -> InspectionFault | None:
         return None
 
@@ -64,7 +64,17 @@ class World:
         self.troubles.append((what, detail))
 
     # cameras and judge
-    async def capture(self, part: Part, wanted: Any) -> Lease:
+    def expect(self, part: Part, *, inspected: bool) -> None:
+        self.expected.append((part.seq, inspected))
+
+    def finished(self, part: Part) -> None:
+        self.over.append(part.seq)
+
+    async def settle(self, part: Part) -> None:
+        if self.unsettled is not None:
+            raise self.unsettled
+
+    async def capture(self, part: Part) -> Lease:
         self.free -= 1
 
         def back(_: Any) -> None:
