@@ -15,6 +15,7 @@ from inspector.parts import FrameRef
 from inspector.wire import Capture, CaptureFailed, Pulse, PulseCount
 
 READ_NS = 20_000_000  # the trigger counter is read no more often than so
+TELL_NS = 50_000_000  # and told at least so often: that no pulse came is an answer, too
 REMEMBERED = 16  # pictures; a doubled one comes right after its first
 
 
@@ -29,7 +30,7 @@ class Wired:
         self._seen: deque[tuple[int, int | None]] = deque(maxlen=REMEMBERED)
         self._closes_ns: deque[int] = deque(maxlen=64)  # ends of windows that began with a pulse
         self._told: int | None = None
-        self._read_ns = 0
+        self._told_ns = self._read_ns = 0
 
     def begin(self) -> None:
         """The camera streams, and has sent nothing yet."""
@@ -92,6 +93,6 @@ class Wired:
             self._closes_ns.popleft()
         self._read_ns = now
         value = self._at.camera.pulses()
-        if value is not None and (closed or value != self._told):
-            self._told = value
+        if value is not None and (closed or value != self._told or now - self._told_ns >= TELL_NS):
+            self._told, self._told_ns = value, now
             self._at.channel.send(PulseCount(value, now))
