@@ -13,8 +13,9 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from inspector.codes import Code
-from inspector.parts import Check, CheckOutcome, Frame, InspectionFault, Located, Part, Pose, Verdict
+from inspector.parts import Check, CheckOutcome, Frame, Health, InspectionFault, Located, Part, Pose, Verdict
 from inspector.recipe.decide import checks_of, consequence, decide
+from inspector.recipe.health import health_of
 from inspector.recipe.load import LoadedRecipe
 from inspector.recipe.model import Source
 from inspector.tool import OF_VIEWS, Answer, Array, Prepared, Tool, View, full_scale
@@ -46,12 +47,15 @@ def judge(recipe: LoadedRecipe, part: Part, frames: Sequence[Frame]) -> Verdict:
         _log.exception("step %s broke", walk.at)
         text = f"Not inspected: step {walk.at} broke: {type(error).__name__}: {error}"
         fault = InspectionFault(Code.INTERNAL_ERROR, text[:200])
+    health = walk.health()
     base = Verdict(part) if fault is None else Verdict.not_inspected(part, fault)
     made = replace(
         base,
         checks=tuple(walk.checks),
         frames=tuple(frame.ref for frame in frames),
         model_shas=recipe.model_shas,
+        health=health,
+        pose=next((a.pose for a in walk.answers.values() if isinstance(a, Located) and a.pose is not None), None),
     )
     if fault is None:
         made = decide(made, recipe.spec)
@@ -89,23 +93,41 @@ class _Walk:
     def take(self, frames: Sequence[Frame]) -> None:
         """Give each picture to its source. Raises InspectionFault for any that is missing, doubled or no picture."""
         spec = self.recipe.spec
-        shots = _sorted_by_source(spec.sources, frames)
-        unfit: InspectionFault | None = None
-        for name, source in spec.sources.items():
-            scale = self.recipe.scales.get(name)
+        unfit: list[InspectionFault] = []
+        for name, shots in _sorted_by_source(spec.sources, frames).items():
+            source, scale = spec.sources[name], self.recipe.scales.get(name)
             try:
-                for frame in shots[name]:
+                if len(shots) < source.shot.count:
+                    raise _missing(source, shots)
+                for frame in shots:
                     _shape(frame, source, scale.size_px if scale else None)
             except InspectionFault as fault:
-                unfit = unfit or fault
+                unfit.append(fault)
             else:
-                self.pictures[name] = _Picture(shots[name])
-        if unfit is not None:
-            raise unfit
+                self.pictures[name] = _Picture(shots)  # also beside one that is unfit: its health is known
+        if unfit:
+            raise unfit[0]
         for name, picture in self.pictures.items():
             if name not in spec.merged_only:
                 for frame in picture.shots:
-                    _levels(frame.image, picture.full_scale, f"the picture of {spec.sources[name].words}")
+                    _levels(frame.image, picture.full_scale, _whose(spec.sources[name], frame))
+
+    def health(self) -> tuple[Health, ...]:
+        """How good the pictures are that came; nothing when that can't be told. Never raises."""
+        began = time.perf_counter_ns()
+        frames = {name: picture.shots[0] for name, picture in self.pictures.items()}
+
+        def see(source: str, frame: Frame, located: Located) -> View:
+            pose = located.pose or Pose(0.0, 0.0, 0.0)
+            return View(frame, self.part, pose, self.recipe.mm_per_px(source))
+
+        try:
+            found = health_of(self.recipe.spec, frames, self.answers, see)
+        except Exception:  # it must not cost a part
+            _log.exception("the pictures' health can't be told")
+            found = ()
+        self.stages_us["health"] = (time.perf_counter_ns() - began) // 1000
+        return found
 
     def step(self, name: str, tool: Tool) -> None:
         """Do one step and add its checks. Raises InspectionFault, or whatever the tool breaks with."""
@@ -161,7 +183,10 @@ class _Walk:
 
 
 def _sorted_by_source(sources: Mapping[str, Source], frames: Sequence[Frame]) -> dict[str, tuple[Frame, ...]]:
-    """Every source's pictures in the order of their shots. Raises InspectionFault for any doubt whose they are."""
+    """Every source's pictures that came, in the order of their shots.
+
+    Raises InspectionFault for any doubt whose they are.
+    """
     only = next(iter(sources.values()))
     found: dict[tuple[str, str, int], Frame] = {}
     for frame in frames:
@@ -173,6 +198,8 @@ def _sorted_by_source(sources: Mapping[str, Source], frames: Sequence[Frame]) ->
             continue  # a camera that this recipe doesn't look through
         if source.camera not in (None, ref.camera):
             raise _no_frame(f"the picture of {source.words} came from camera {ref.camera}")
+        if ref.shot >= source.shot.count:
+            raise _no_frame(f"picture {ref.shot + 1} of {source.words} came, planned were {source.shot.count}")
         if (source.name, ref.camera, ref.shot) in found:
             raise _no_frame(f"two pictures of {source.words if source.view else 'one camera'} for one part")
         found[source.name, ref.camera, ref.shot] = frame
@@ -180,21 +207,22 @@ def _sorted_by_source(sources: Mapping[str, Source], frames: Sequence[Frame]) ->
         raise _no_frame(f"{len(found)} pictures, the recipe needs one of the only camera")
     if only.camera is None and len({camera for _, camera, _ in found}) > 1:
         raise _no_frame("pictures of several cameras, the recipe needs those of the only camera")
-    by_shot = {(name, shot): frame for (name, _, shot), frame in found.items()}
-    shots: dict[str, tuple[Frame, ...]] = {}
-    for name, source in sources.items():
-        count = source.shot.count
-        for n in range(count):
-            if (name, n) not in by_shot:
-                raise _no_frame(f"no picture{f' {n + 1} of {count}' if count > 1 else ''} of {source.words}")
-        shots[name] = tuple(by_shot[name, n] for n in range(count))
+    shots: dict[str, tuple[Frame, ...]] = dict.fromkeys(sources, ())
+    for name, camera, shot in sorted(found, key=lambda key: key[2]):
+        shots[name] += (found[name, camera, shot],)
     return shots
+
+
+def _missing(source: Source, shots: tuple[Frame, ...]) -> InspectionFault:
+    count = source.shot.count
+    first = next(n for n in range(count) if n >= len(shots) or shots[n].ref.shot != n)
+    return _no_frame(f"no picture{f' {first + 1} of {count}' if count > 1 else ''} of {source.words}")
 
 
 def _shape(frame: Frame, source: Source, size_px: tuple[int, int] | None) -> None:
     """Raise InspectionFault for pixels that are no picture, or not the one that was calibrated."""
     ref, image = frame.ref, frame.image
-    whose = f"the picture of {source.words}"
+    whose = _whose(source, frame)
     if image.dtype not in (np.uint8, np.uint16) or image.ndim not in (2, 3) or image.size == 0:
         what = f"{image.dtype} pixels in {image.ndim} dimensions, allowed: uint8 or uint16, grey or RGB"
         raise _unfit(whose, what)
@@ -219,6 +247,10 @@ def _levels(image: Array, full: int, whose: str) -> None:
         raise _unfit(whose, f"dark: grey {bright:.0f} of 255 at its brightest; is the light on?")
     if bright - dark < FLAT_GREY:
         raise _unfit(whose, f"empty: all of it is grey {dark:.0f} of 255")
+
+
+def _whose(source: Source, frame: Frame) -> str:
+    return f"the picture of {source.words if source.view else f'camera {frame.ref.camera}'}"
 
 
 def _no_frame(what: str) -> InspectionFault:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from inspector.calibrate.scale import Scale, load_scale
 from inspector.recipe.check import read_spec
+from inspector.recipe.health import LEAST_SIDE_PX
 from inspector.recipe.model import SECTION_NAMES, Spec, deadline_ms
 from inspector.recipe.shelf import ArtefactError, Store, ToolShelf, Wish
 from inspector.tool import DefectsTool, Tool
@@ -107,6 +109,7 @@ def load_recipe(path: Path, *, backend: Wish = "auto", cache_dir: Path | None = 
             if scale is None and source.calibration is not None:
                 continue  # its calibration has a problem of its own
             problems += _open(file, name, tool, ToolShelf(store, scale, source.shot.count))
+        problems += _patches(spec, file, scales)
         if problems:
             raise FileError(problems)
         return LoadedRecipe(spec, _sha(file, store), scales, store)
@@ -128,6 +131,25 @@ def _scales(spec: Spec, file: YamlFile, store: Store, problems: list[str]) -> di
             problems.append(file.problem(source.calibration_at, str(error)))
     problems[:] = dict.fromkeys(problems)  # several views may share a calibration that can't be had
     return scales
+
+
+def _patches(spec: Spec, file: YamlFile, scales: Mapping[str, Scale]) -> list[str]:
+    """Patches that can't be looked at; where the picture's size isn't known, only their own size counts."""
+    problems = []
+    for name, patch in (spec.head.health.patches if spec.head.health else {}).items():
+        if patch.fixture is not None:
+            continue
+        left, top, right, bottom = patch.region
+        scale = scales.get(spec.patch_source(patch).name)
+        width, height = scale.size_px if scale else (math.inf, math.inf)
+        if min(right - left, bottom - top) < LEAST_SIDE_PX:
+            text = f"{right - left:g}x{bottom - top:g} px, allowed: at least {LEAST_SIDE_PX}x{LEAST_SIDE_PX}"
+        elif left < 0 or top < 0 or right > width or bottom > height:
+            text = "it lies partly outside the picture" + (f", which is {width}x{height} px" if scale else "")
+        else:
+            continue
+        problems.append(file.problem(["health", "patches", name, "region"], text))
+    return problems
 
 
 def _open(file: YamlFile, name: str, tool: Tool, shelf: ToolShelf) -> list[str]:

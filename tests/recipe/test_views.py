@@ -116,6 +116,7 @@ def test_missing_view_is_named(recipe: LoadedRecipe, pictures: list[Frame], keep
         ({"camera": "side"}, "the picture of view dim (camera top) came from camera side"),
         ({"view": ""}, "no picture 2 of 2 of view dim (camera top)"),
         ({"view": "", "camera": "bright"}, "a picture of view (none) came"),
+        ({"shot": 2}, "picture 3 of view dim (camera top) came, planned were 2"),
     ],
 )
 def test_any_doubt_whose_picture_it_is_is_not_inspected(
