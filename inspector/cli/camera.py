@@ -16,7 +16,17 @@ from inspector.acquire import visit
 from inspector.acquire.camera import DeviceError, Exposure
 from inspector.acquire.probe import probe
 from inspector.acquire.visit import Feature
-from inspector.cli.camera_base import CameraArgument, ProducerOption, StationOption, known, new_file, told, write_file
+from inspector.cli import camera_settings
+from inspector.cli.camera_base import (
+    CameraArgument,
+    ProducerOption,
+    StationOption,
+    columns,
+    known,
+    new_file,
+    told,
+    write_file,
+)
 from inspector.cli.figures import figures
 from inspector.config import load_camera_file
 from inspector.pixels import decode
@@ -24,6 +34,9 @@ from inspector.pixels import decode
 _WIDTH = 34  # of the column with the values
 
 app = typer.Typer(no_args_is_help=True, help="Cameras: list, look at, set up, save and compare their settings.")
+app.command("save")(camera_settings.save)
+app.command("apply")(camera_settings.apply)
+app.command("diff")(camera_settings.diff)
 
 
 @app.command("list")
@@ -45,7 +58,7 @@ def list_cameras(station: StationOption = None, producer: ProducerOption = None)
                 names = [n for n, c in station_s.cameras.items() if c.serial == device["serial"]]
                 seen.update(names)
                 rows.append((device["serial"], device["model"], device["vendor"], device["access"], ", ".join(names)))
-            typer.echo("\n".join(_columns(rows)) if len(rows) > 1 else "  no camera; check power, cable and addresses")
+            typer.echo("\n".join(columns(rows)) if len(rows) > 1 else "  no camera; check power, cable and addresses")
         for name, camera in station_s.cameras.items():
             if name not in seen:
                 troubles.append(f"camera {name} of the station, serial {camera.serial}, is not there")
@@ -98,12 +111,6 @@ def snapshot(
         shown = decode(raw, exposure.pixel_format)
         write_file(file, png(shown))
         typer.echo("\n".join([str(file), *_figures(exposure, raw, shown)]))
-
-
-def _columns(rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    widths = [max(len(row[n]) for row in rows) for n in range(len(rows[0]))]
-    for row in rows:
-        yield ("  " + "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True))).rstrip()
 
 
 def _listed(features: Sequence[Feature], wanted: set[str]) -> Iterator[str]:

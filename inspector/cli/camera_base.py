@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Optional
@@ -90,6 +91,13 @@ def known(station: Path | None, producer: Path | None) -> Known:
         return Known({}, producer)  # a bare computer: whatever is on the path
     config = load_station(station or STATION)
     return Known(config.cameras, producer, config.identity.wired)
+
+
+def columns(rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    """Aligned lines, each cell as wide as the widest below and above it."""
+    widths = [max(len(row[n]) for row in rows) for n in range(len(rows[0]))]
+    for row in rows:
+        yield ("  " + "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True))).rstrip()
 
 
 def new_file(path: Path, ending: str, force: bool = False) -> None:

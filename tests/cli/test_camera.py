@@ -6,43 +6,17 @@ import asyncio
 import shutil
 import subprocess
 import threading
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 from click.testing import Result
-from typer.testing import CliRunner
 
 from inspector.acquire import visit
-from inspector.cli.camera import app
 from tests.acquire.rig import COLUMNS, ROWS, SOFTWARE, World, part_picture, running
+from tests.cli.conftest import camera
 from tools.part_renderer.stamp import read_stamp
-from tools.virtual_camera.control import CTI, build
-
-ROOT = Path(__file__).resolve().parents[2]
-
-
-@pytest.fixture
-def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
-    build()
-    made = World(tmp_path)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    monkeypatch.delenv("GENICAM_GENTL64_PATH", raising=False)
-    for name, value in made.environment.items():
-        monkeypatch.setenv(name, value)
-    yield made
-    made.control.close()
-
-
-def camera(world: World | None, *arguments: Any) -> Result:
-    station = ["--station", str(world.station_file)] if world else []
-    result = CliRunner().invoke(app, [*map(str, arguments), *station], catch_exceptions=False)
-    assert "Traceback" not in result.output
-    return result
+from tools.virtual_camera.control import CTI
 
 
 def test_list_names_each_camera_and_whose_it_is(world: World) -> None:

@@ -1,0 +1,188 @@
+"""``inspector camera save | apply | diff``: a camera's whole settings as a file, and back."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+from inspector.acquire import visit
+from inspector.acquire.features import Difference, Value, split
+from inspector.acquire.visit import Feature, Visit
+from inspector.cli.camera_base import (
+    CameraArgument,
+    ProducerOption,
+    StationOption,
+    Trouble,
+    columns,
+    known,
+    new_file,
+    told,
+    write_file,
+)
+from inspector.config import CameraFile, load_camera_file
+
+_PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
+_WORDS = {"true", "false", "yes", "no", "on", "off", "null", "y", "n"}  # to one YAML reader or another no texts
+_ABSENT = "-"
+_SAME, _DIFFERENT, _CANT = 0, 1, 2
+# SFNC's own, for two files: they hold no units
+_UNITS = {
+    "ExposureTime": "us",
+    "TriggerDelay": "us",
+    "LineDebouncerTime": "us",
+    "Gain": "dB",
+    "AcquisitionFrameRate": "Hz",
+    **dict.fromkeys(("Width", "Height", "OffsetX", "OffsetY"), "px"),
+}
+
+
+def save(
+    camera: CameraArgument,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Camera file to write, NAME.yaml.")],
+    force: Annotated[bool, typer.Option("--force", help="Write over a file that is there.")] = False,
+    station: StationOption = None,
+    producer: ProducerOption = None,
+) -> None:
+    """Write all that can be set, as the camera has it now, to a camera file: to keep, to compare, to apply again."""
+    with told():
+        new_file(output, ".yaml", force)
+        asked, _ = known(station, producer).named(camera)
+        features, _ = visit.features(asked)
+        values = visit.saved(asked)
+        if not values:
+            raise Trouble(f"camera {asked.serial} has no feature that can be saved")
+        write_file(output, text_of(features, values).encode())
+        if load_camera_file(output).features != values:
+            raise Trouble(f"{output}: what was written does not read back as the camera's settings")
+        typer.echo(f"{output}: {len(values)} features")
+
+
+def apply(
+    camera: CameraArgument,
+    file: Annotated[Path, typer.Argument(help="Camera file.")],
+    user_set: Annotated[
+        Optional[str],  # noqa: UP007,UP045
+        typer.Option("--user-set", help="Then save them in the camera, as this user set (UserSet1 ...)."),
+    ] = None,
+    boot: Annotated[bool, typer.Option("--boot", help="With --user-set: the camera starts with it.")] = False,
+    station: StationOption = None,
+    producer: ProducerOption = None,
+) -> None:
+    """Set a camera to a camera file, read everything back, name each difference. Exit status 1: there is one."""
+    with told():
+        if boot and user_set is None:
+            raise Trouble("--boot says that the camera starts with a user set: name it with --user-set")
+        wanted = load_camera_file(file)
+        asked, _ = known(station, producer).named(camera)
+        _right_model(asked, wanted, file)
+        left = visit.applied(asked, wanted.features)
+        if left:
+            names = "\n".join(f"  {difference}" for difference in left)
+            rest = "" if user_set is None else f"\nnothing was saved as {user_set}"
+            raise Trouble(f"{len(left)} of {len(wanted.features)} features are not as {file} wants:\n{names}{rest}")
+        typer.echo(f"{len(wanted.features)} features set and read back")
+        if user_set is not None:
+            visit.user_set(asked, user_set, boot=boot)
+            typer.echo(f"saved in the camera as {user_set}" + (", and it starts with it" if boot else ""))
+
+
+def diff(
+    one: Annotated[str, typer.Argument(metavar="CAMERA|FILE", help="A camera, or a camera file.")],
+    file: Annotated[
+        Optional[Path],  # noqa: UP007,UP045
+        typer.Argument(help="Camera file; without it the one of the station file."),
+    ] = None,
+    station: StationOption = None,
+    producer: ProducerOption = None,
+) -> None:
+    """Compare a camera with a camera file, or two files. Exit status 0: the same, 1: different, 2: can't be told."""
+    with told(_CANT):
+        if file is not None and Path(one).is_file():
+            old, new = one, str(file)
+            rows = list(_between(load_camera_file(Path(one)).features, load_camera_file(file).features))
+        else:
+            asked, config = known(station, producer).named(one)
+            if file is None and config is None:
+                raise Trouble(f"{one} is no camera of the station: name a camera file to compare it with")
+            path = file or (config.features if config else Path())
+            old, new = str(path), f"{one} now"
+            rows = list(_of_camera(visit.differences(asked, load_camera_file(path).features)))
+        if not rows:
+            typer.echo(f"{old} and {new}: the same")
+            raise typer.Exit(_SAME)
+        typer.echo("\n".join(columns([("feature", old, new, "unit"), *rows])))
+        raise typer.Exit(_DIFFERENT)
+
+
+def text_of(features: Sequence[Feature], values: Mapping[str, Value]) -> str:
+    """A camera file: categories as headings, unit and range behind each value. It reads back as ``values``."""
+    by_name = {feature.name: feature for feature in features}
+    serial, model = (by_name[n].value if n in by_name else "" for n in ("DeviceSerialNumber", "DeviceModelName"))
+    lines = [f"# All settings of {model or 'a camera'} {serial}. `inspector camera apply` sets them again."]
+    lines += [f"model: {_scalar(model)}"] if model else []
+    lines.append("features:")
+    category = ""
+    for key, value in values.items():
+        feature = by_name.get(split(key)[0])
+        if feature is not None and feature.category != category:
+            category = feature.category
+            lines.append(f"  # --- {category}")
+        comment = _comment(feature) if feature is not None else ""
+        entry = f"  {key}: {_scalar(value)}"
+        lines.append(f"{entry:<40}  # {comment}" if comment else entry)
+    return "\n".join(lines) + "\n"
+
+
+def _comment(feature: Feature) -> str:
+    allowed = "" if feature.allowed == "true, false" else feature.allowed
+    return ", ".join(filter(None, (feature.unit, allowed))).replace("\n", " ")
+
+
+def _scalar(value: Value) -> str:
+    """A value as YAML 1.2 reads it back: texts that could be anything else are quoted."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float):
+        return repr(value) if math.isfinite(value) else {math.inf: ".inf", -math.inf: "-.inf"}.get(value, ".nan")
+    if isinstance(value, int):
+        return str(value)
+    if _PLAIN.fullmatch(value) and value.lower() not in _WORDS:
+        return value
+    quoted = json.dumps(value, ensure_ascii=False)
+    return "".join(char if char.isprintable() else f"\\U{ord(char):08x}" for char in quoted)
+
+
+def _right_model(asked: Visit, wanted: CameraFile, file: Path) -> None:
+    if wanted.model is None:
+        return
+    model = next((f.value for f in visit.features(asked)[0] if f.name == "DeviceModelName"), "")
+    if model != wanted.model:
+        raise Trouble(f"{file} is for model {wanted.model}, camera {asked.serial} is {model or 'of no known model'}")
+
+
+def _between(old: Mapping[str, Value], new: Mapping[str, Value]) -> Iterator[tuple[str, str, str, str]]:
+    for key in dict.fromkeys((*old, *new)):
+        if key not in old or key not in new or not _equal(old[key], new[key]):
+            before, after = (_shown(features[key]) if key in features else _ABSENT for features in (old, new))
+            yield key, before, after, _UNITS.get(split(key)[0], "")
+
+
+def _equal(one: Value, other: Value) -> bool:
+    """As written: what a camera rounds is a difference between two files."""
+    return one == other and isinstance(one, bool) == isinstance(other, bool)
+
+
+def _of_camera(differences: Sequence[Difference]) -> Iterator[tuple[str, str, str, str]]:
+    for one in differences:
+        found = _shown(one.found) if one.found is not None else f"({one.why})"
+        yield one.key, _shown(one.wanted), found, one.unit
+
+
+def _shown(value: Value) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
