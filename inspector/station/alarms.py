@@ -145,14 +145,6 @@ class Alarms:
         alarm.state = "RTN"
         self.noted(alarm, "gone")
 
-    def happened(self, name: str, detail: str = "", action: str = "") -> None:
-        """It was so and is over: seen or not, it stays on the screens until somebody acknowledges it."""
-        known = self._all.get(name)
-        if known is not None and known.state != "RTN":
-            self.go(name)
-        self.come(name, detail, action)
-        self.go(name)
-
     def acknowledge(self, name: str) -> bool:
         """Somebody has seen it. False when there is no such alarm."""
         alarm = self._all.get(name)

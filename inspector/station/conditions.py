@@ -1,4 +1,4 @@
-"""What a camera tells about itself, as alarms: too hot, and settings that somebody has changed."""
+"""What a camera tells about its own condition, as alarms: its temperature."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from inspector.station.alarms import Alarms
-from inspector.wire import SettingsChanged
 
 COOLED_C = 3.0  # below its limit a camera is cool again: at the limit itself the alarm would come and go
 TREND_S = 600.0
@@ -23,8 +22,7 @@ class Temperatures:
     ) -> None:
         """``limits_c`` by camera."""
         self._limits_c, self._alarms, self._clock = limits_c, alarms, clock
-        bound = round(TREND_S / TREND_STEP_S) + 1
-        self._seen: dict[str, deque[tuple[float, float]]] = {name: deque(maxlen=bound) for name in limits_c}
+        self._seen: dict[str, deque[tuple[float, float]]] = {name: deque() for name in limits_c}
 
     def check(self, figures: Mapping[str, Mapping[str, Any]]) -> None:
         """Look at every camera's ``info``; one that tells no temperature is left alone. Call it now and then."""
@@ -42,21 +40,11 @@ class Temperatures:
         seen, now = self._seen[name], self._clock()
         if not seen or now - seen[-1][0] >= TREND_STEP_S:
             seen.append((now, found_c))
+        while now - seen[0][0] > TREND_S:
+            seen.popleft()
 
     def _words(self, name: str, found_c: float, limit_c: float) -> str:
         at, before_c = self._seen[name][0]
         minutes = (self._clock() - at) / 60
         trend = f"; it was {before_c:.1f} °C {minutes:.0f} min ago" if minutes >= 1 else ""
         return f"{name}: {found_c:.1f} °C, allowed {limit_c:.0f} °C{trend}"
-
-
-def settings_words(camera: str, message: SettingsChanged) -> str:
-    """What was changed on a camera, from what to what, and between which times: the text of ``settings:CAMERA``."""
-    between = f"between {_clock(message.good_utc)} and {_clock(message.found_utc)} UTC"
-    return f"{camera}, {between}: {'; '.join(message.differences)}"
-
-
-def _clock(utc: str) -> str:
-    """``14:32:07`` of an ISO 8601 text; a text that is none is shown as it is."""
-    _, found, time_of_day = utc.partition("T")
-    return time_of_day[:8] if found else utc

@@ -10,11 +10,12 @@ learns anew, and so does ``relearn``. Learning survives restarts and changes of 
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -31,6 +32,7 @@ CHARTS_BOUND = 400  # of one recipe; more are not charted
 RECIPES_BOUND = 4  # in memory; the others are in the ledger
 WAITING_BOUND = 100  # parts that wait while a recipe's limits are read
 REPEAT_PARTS = 25  # an alarm's figures are brought up to date so often, and a cause changes after so many
+WRITE_LIMIT_S = 2.0
 POSITION = ("x", "y", "angle")
 
 
@@ -185,7 +187,8 @@ class HealthDesk:
                     patches.setdefault(reading.key.patch, {})[reading.key.what] = reading
             cause = picture_cause(Evidence(patches, moved is not None))
             if cause is not None:
-                causes[f"health:{view}" if view else "health"] = cause
+                told = replace(cause, text=f"view {view}: {cause.text}") if view else cause
+                causes[f"health:{view}" if view else "health"] = told
         if moved is not None:
             causes["position"] = moved
         return causes
@@ -216,8 +219,9 @@ class HealthDesk:
         recipe.changed = False
         data = {"sha": recipe.sha, "learned_utc": recipe.learned_utc, "charts": recipe.charts.to_json()}
         try:
-            await self._store.set_meta(_name(recipe.number), json.dumps(data, separators=(",", ":")))
-        except InspectionFault:
+            text = json.dumps(data, separators=(",", ":"))
+            await asyncio.wait_for(self._store.set_meta(_name(recipe.number), text), WRITE_LIMIT_S)
+        except (asyncio.TimeoutError, InspectionFault):
             recipe.changed = True  # the ledger's own alarm tells people
 
     # --- looking ---------------------------------------------------------------------------------------

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import time
 from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -53,7 +52,6 @@ class Rooms:
     link: PlcLink
     outbox: Outbox
     health: HealthDesk
-    books: Callable[[], dict[str, Any]] = dict  # of a wired station: announcements, pulses and pictures, reconciled
 
 
 class History:
@@ -173,9 +171,13 @@ class Snapshot(Collector):
         }
 
     def health(self, last: int) -> dict[str, Any]:
-        """The object of ``GET /v1/health``: charts with their latest ``last`` values, causes, cameras, books."""
+        """The object of ``GET /v1/health``: charts with their latest ``last`` values, causes, cameras, books.
+
+        ``books`` is null where the station fires its cameras itself.
+        """
         r = self._rooms
-        return {"schema": "1.0", **r.health.report(last), "cameras": self._camera_block(), "books": r.books()}
+        books = r.cameras.books.figures() if r.cameras.books else None
+        return {"schema": "1.0", **r.health.report(last), "cameras": self._camera_block(), "books": books}
 
     def _camera_block(self) -> dict[str, dict[str, Any]]:
         r = self._rooms
