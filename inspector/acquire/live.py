@@ -42,6 +42,8 @@ SLOTS = 3
 LOOK_S = 0.02
 BACK_OFF_S = 0.5
 LEAVE_LIMIT_S = 2.0
+OPENING = "the camera is being opened"
+WAITING = "waiting for the wire"
 GIVEN_UP = 2  # exit status: the last trouble told says why
 _FOLDERS = ("/dev/shm", None)  # noqa: S108  # memory if there is any, else where temporary files go
 
@@ -65,7 +67,7 @@ class Live:
         self._ring: Ring | None = None
         self._buffer = b""
         self.info: dict[str, Any] = {}
-        self.trouble = "the camera is being opened"
+        self.trouble = OPENING
 
     def next(self, limit_s: float = NEXT_LIMIT_S) -> Shown | None:
         """The newest picture since the last call; None when none came within ``limit_s``.
@@ -202,7 +204,7 @@ class Taker:
                 self._ring = Ring.create(self._path, SLOTS, size)
             except OSError as error:
                 raise DeviceError(f"no room for a few pictures: {error.strerror}") from error
-        self._tell({"info": info, "trouble": "" if self._visit.trigger == "software" else "waiting for the wire"})
+        self._tell({"info": info, "trouble": "" if self._visit.trigger == "software" else WAITING})
 
     def _once(self, camera: Camera) -> None:
         now = time.monotonic()
