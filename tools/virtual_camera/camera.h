@@ -12,23 +12,22 @@
 #define VENDOR "Inspector"
 #define MODEL "VirtualCamera"
 #define FIRMWARE "1.0.0"
-#define TLTYPE "Custom"
 
 #define MAX_SENSOR 4096u
 #define MAX_BUFFERS 1024u /* power of two: the rings rely on it */
 #define NO_BUFFER UINT32_MAX
 
-#define CHUNK_ID_BASE 0xC0DE0000u /* as in camera.xml */
+#define CHUNK_ID_BASE 0xC0DE0000u /* as in camera.xml; itself it is the image under GEV */
+#define GEV_TICK_NS 8u            /* the clock of the GEV personality runs at 125 MHz */
 
-/* PFNC codes */
+/* PFNC codes; their second byte is the number of bits a pixel takes */
 #define PFNC_MONO8 0x01080001u
-#define PFNC_MONO12 0x01100005u
-#define PFNC_BAYER_RG8 0x01080009u
-#define PFNC_RGB8 0x02180014u
+#define PFNC_BITS(format) ((format) >> 16 & 0xFFu)
 
 enum acquisition_mode { ACQUISITION_CONTINUOUS, ACQUISITION_SINGLE_FRAME, ACQUISITION_MULTI_FRAME };
 enum trigger_source { TRIGGER_SOFTWARE, TRIGGER_LINE0, TRIGGER_LINE1 };
 enum trigger_activation { RISING_EDGE, FALLING_EDGE };
+enum sequencer_trigger { SEQUENCER_OFF, SEQUENCER_FRAME_START, SEQUENCER_EXPOSURE_END, SEQUENCER_TRIGGERS };
 
 /* ------------------------------------------------------------------ handles */
 
@@ -46,17 +45,28 @@ bool read_handle(void *value, struct handle *out);
 
 /* ------------------------------------------------------------------- frames */
 
+struct layout { /* of a payload */
+    size_t line_bytes, padding, offset; /* of the image */
+    size_t image_end;                   /* offset, lines, paddings */
+    size_t payload;                     /* with the chunks */
+};
+
 struct frame {
-    struct settings settings; /* as they were when the exposure started */
-    uint64_t id, timestamp_ns;
-    uint32_t line_status, trigger_counter;
+    struct settings settings; /* as they were when the exposure started, the sequencer's set in place */
+    struct layout layout;
+    uint64_t id, timestamp_ns; /* of the device's clock */
+    uint64_t number;           /* exposures since the control file was made: noise differs by it */
+    uint32_t line_status, trigger_counter, sequencer_set;
     uint32_t buffer; /* slot being filled, NO_BUFFER */
     uint32_t filled_percent;
     uint64_t delay_ns;
+    bool duplicate, out_of_order, oversized;
+    bool bad_image, bad_chunk;
+    struct fault_record image_fault, chunk_fault;
 };
 
-enum buffer_state { BUFFER_UNUSED, BUFFER_ANNOUNCED, BUFFER_QUEUED, BUFFER_FILLING, BUFFER_LATE, BUFFER_OUTPUT,
-                    BUFFER_DELIVERED };
+enum buffer_state { BUFFER_UNUSED, BUFFER_ANNOUNCED, BUFFER_QUEUED, BUFFER_FILLING, BUFFER_LATE, BUFFER_HELD,
+                    BUFFER_OUTPUT, BUFFER_DELIVERED };
 
 struct buffer {
     enum buffer_state state;
@@ -66,7 +76,8 @@ struct buffer {
     void *user;
     bool own_memory, new_data, incomplete, too_large;
     struct frame frame;
-    size_t image_bytes, filled_bytes;
+    size_t filled_bytes;
+    uint32_t filled_rows;
     uint32_t chunk_mask; /* of the chunks that follow the image */
     uint64_t due_ns;     /* BUFFER_LATE: when to deliver */
 };
@@ -81,7 +92,7 @@ struct stream {
     uint32_t event_generation;
     struct buffer buffers[MAX_BUFFERS];
     uint32_t announced;
-    struct ring input, late, output;
+    struct ring input, late, held, output;
     uint64_t delivered, underruns, started_frames, events_fired;
     pthread_cond_t changed; /* output grew, filling ended, device lost, event killed */
 };
@@ -89,6 +100,8 @@ struct stream {
 /* ------------------------------------------------------------------- device */
 
 enum sensor_state { SENSOR_IDLE, SENSOR_DELAYED, SENSOR_EXPOSING };
+
+#define MAX_EXTRA 16u
 
 struct device {
     uint32_t index;
@@ -108,7 +121,11 @@ struct device {
     enum sensor_state state;
     uint64_t start_at_ns, exposure_end_ns, next_free_run_ns;
     uint64_t next_frame_id, frames_left;
-    uint32_t seen_edges;
+    uint32_t seen_edges, seen_input, sequencer_active;
+    uint64_t timestamp_latch_ns;
+    uint64_t extra_after_ns[MAX_EXTRA]; /* ExtraTrigger: this long after the exposure under way */
+    uint64_t extra_at_ns[MAX_EXTRA];
+    uint32_t extra_waiting, extra_due;
     struct frame frame;
 
     struct stream stream;
@@ -117,6 +134,9 @@ struct device {
 extern struct device devices[MAX_DEVICES];
 extern uint32_t device_count;
 extern bool library_ready;
+extern bool gev;           /* VIRTUAL_CAMERA_TLTYPE=GEV */
+extern bool sequencer_off; /* VIRTUAL_CAMERA_SEQUENCER=off */
+const char *tl_type(void);
 
 GC_ERROR open_device(struct device *device);
 void close_device(struct device *device);
@@ -142,9 +162,7 @@ void stream_deliver_late(struct device *device, uint64_t now_ns, uint64_t *next_
 void stream_close(struct device *device);
 void ring_push(struct ring *ring, uint32_t slot);
 uint32_t ring_pop(struct ring *ring);
-size_t image_bytes(const struct settings *settings);
-size_t payload_bytes(const struct settings *settings);
-size_t chunk_bytes(uint32_t mask);
+struct layout layout_of(const struct device *device, const struct settings *settings);
 uint32_t chunk_mask(const struct settings *settings);
 void write_chunks(struct buffer *buffer);
 size_t list_chunks(const struct buffer *buffer, SINGLE_CHUNK_DATA out[CHUNKS]);
@@ -164,6 +182,12 @@ GC_ERROR arm_fault(struct device *device);
 void lose_device(struct device *device, const struct fault_record *how);
 bool device_present(struct device *device);
 bool device_lost(struct device *device); /* since it was opened */
+void faults_at_once(struct device *device);
+void faults_of_frame(struct device *device); /* counts the same down by one frame */
+double temperature(const struct device *device);
+uint32_t line_levels(const struct device *device); /* as the camera sees them */
+/* PortError and SlowPort: may let the device go for a while, and tells when it was closed meanwhile. */
+GC_ERROR port_answer(struct device *device, uint64_t address);
 /* What a call on a lost device answers: SUCCESS when it is not lost or its style does not reach this call. */
 enum call { CALL_PORT, CALL_EVENT, CALL_STREAM };
 GC_ERROR loss_answer(struct device *device, enum call call);
@@ -172,21 +196,23 @@ GC_ERROR loss_answer(struct device *device, enum call call);
 
 GC_ERROR load_folder(void);
 void close_folder(void);
-/* Fills rows [0, rows) of the frame's region from what stands before the lens now. */
+bool pixel_format_known(uint32_t format);
+/* Fills rows [0, rows) of the frame's region from what stands before the lens now. `out`: the image's first byte. */
 void render(struct device *device, const struct frame *frame, uint8_t *out, uint32_t rows);
 
 /* ------------------------------------------------------------------- control */
 
 GC_ERROR open_control(void);
 void close_control(void);
-const uint8_t *control_picture(uint32_t device, uint32_t slot);
+const uint8_t *control_picture(uint32_t device, uint32_t scene, uint32_t slot);
 size_t control_picture_bytes(void);
 GC_ERROR lock_for_us(struct device *device);
 void unlock_for_us(struct device *device);
 bool locked_by_other(struct device *device);
 void wake_sensor(struct device *device);
 void wait_for_wake(struct device *device, uint32_t seen, uint64_t until_ns);
-uint64_t clock_ns(void);
+uint64_t clock_ns(void); /* CLOCK_MONOTONIC: all waiting is by it */
+uint64_t device_clock_ns(const struct device *device, uint64_t clock); /* the same moment by the camera's own clock */
 void count(struct device *device, enum counter counter, uint64_t more);
 
 /* ---------------------------------------------------------------------- info */

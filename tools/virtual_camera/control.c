@@ -28,6 +28,15 @@ uint64_t clock_ns(void)
     return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
+/* A quartz of its own: an offset, and a drift since it was set. */
+uint64_t device_clock_ns(const struct device *device, uint64_t clock)
+{
+    const struct simulation *simulation = &device->page->registers.simulation;
+    double since = (double)(int64_t)(clock - simulation->clock_anchor_ns);
+    int64_t own = (int64_t)clock + simulation->clock_offset_ns + (int64_t)(since * simulation->clock_drift_ppm * 1e-6);
+    return own > 0 ? (uint64_t)own : 0;
+}
+
 void count(struct device *device, enum counter counter, uint64_t more)
 {
     ADD(&device->page->counters[counter], more);
@@ -69,6 +78,17 @@ static bool sensor_from_environment(uint32_t *width, uint32_t *height)
     return true;
 }
 
+/* *second when the variable is that word, not *second when it is the first or not there. */
+static bool word_from_environment(const char *name, const char *first, const char *second, bool *is_second)
+{
+    const char *text = getenv(name);
+    *is_second = text && strcmp(text, second) == 0;
+    if (!text || !*text || *is_second || strcmp(text, first) == 0)
+        return true;
+    fail(GC_ERR_INVALID_VALUE, "%s is \"%s\", allowed is %s or %s", name, text, first, second);
+    return false;
+}
+
 static GC_ERROR map_file(const char *path)
 {
     int fd = open(path, O_RDWR | O_CLOEXEC);
@@ -86,7 +106,7 @@ static GC_ERROR map_file(const char *path)
     else if (header.devices < 1 || header.devices > MAX_DEVICES || header.device_stride != PAGE_BYTES ||
              header.picture_slots != PICTURE_SLOTS || header.picture_offset < PAGE_BYTES * (1 + header.devices) ||
              header.picture_stride > (1u << 28) || header.picture_offset > (1u << 28) ||
-             header.picture_offset + header.picture_stride * PICTURE_SLOTS * header.devices >
+             header.picture_offset + header.picture_stride * PICTURE_SLOTS * SCENES * header.devices >
                  (uint64_t)status.st_size)
         result = fail(GC_ERR_IO, "control file %s is damaged: its header does not fit its size", path);
     if (result == GC_ERR_SUCCESS) {
@@ -131,6 +151,8 @@ GC_ERROR open_control(void)
     }
     uint32_t most = mapping ? header.devices : MAX_DEVICES;
     if (!number_from_environment("VIRTUAL_CAMERA_DEVICES", 1, most, &wanted) ||
+        !word_from_environment("VIRTUAL_CAMERA_TLTYPE", "Custom", "GEV", &gev) ||
+        !word_from_environment("VIRTUAL_CAMERA_SEQUENCER", "on", "off", &sequencer_off) ||
         !sensor_from_environment(&width, &height) || width < 64 || height < 64 || width > MAX_SENSOR ||
         height > MAX_SENSOR) {
         close_control();
@@ -148,13 +170,14 @@ GC_ERROR open_control(void)
         struct device_page *page = device->page;
         if (!mapping && page->sensor_width == 0) {
             page->present = 1;
-            page->latest_picture = NO_PICTURE;
+            for (uint32_t scene = 0; scene < SCENES; scene++)
+                page->latest_picture[scene] = NO_PICTURE;
             page->temperature_c = 41.5;
         }
         if (page->sensor_width != width || page->sensor_height != height) {
             page->sensor_width = width;
             page->sensor_height = height;
-            memset(&page->registers, 0, sizeof page->registers); /* new, or another sensor: nothing fits any more */
+            memset(&page->registers, 0, offsetof(struct registers, simulation)); /* new, or another sensor: no fit */
             memset(page->user_sets, 0, sizeof page->user_sets);
             power_up(device);
         }
@@ -173,11 +196,12 @@ void close_control(void)
     device_count = 0;
 }
 
-const uint8_t *control_picture(uint32_t device, uint32_t slot)
+const uint8_t *control_picture(uint32_t device, uint32_t scene, uint32_t slot)
 {
     if (!mapping || slot >= PICTURE_SLOTS)
         return NULL;
-    return mapping + header.picture_offset + header.picture_stride * (device * PICTURE_SLOTS + slot);
+    return mapping + header.picture_offset +
+           header.picture_stride * ((device * SCENES + scene) * PICTURE_SLOTS + slot);
 }
 
 size_t control_picture_bytes(void)

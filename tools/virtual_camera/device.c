@@ -37,13 +37,23 @@ GC_ERROR open_device(struct device *device)
         return fail(GC_ERR_RESOURCE_IN_USE, "%s is open in this process", device->serial);
     if (!device_present(device))
         return fail(GC_ERR_NOT_AVAILABLE, "%s is not connected", device->serial);
+    struct fault_record fault;
+    if (fault_fires(device, FAULT_OPEN_BUSY, &fault)) {
+        count(device, COUNT_BUSY_OPENS, 1);
+        return fail(fault.choice == OPEN_ACCESS_DENIED ? GC_ERR_ACCESS_DENIED : GC_ERR_RESOURCE_IN_USE,
+                    "%s is in use by somebody else", device->serial);
+    }
     GC_ERROR result = lock_for_us(device);
     if (result)
         return result;
+    faults_at_once(device);
 
     device->loss_generation = LOAD(&device->page->loss_generation);
     device->quit = device->acquiring = device->rendering = device->tl_params_locked = false;
     device->state = SENSOR_IDLE;
+    device->extra_waiting = device->extra_due = 0;
+    device->sequencer_active = device->page->registers.sequencer_start;
+    STORE(&device->page->output_status, 0);
     if (pthread_create(&device->sensor_thread, NULL, sensor_main, device) != 0) {
         unlock_for_us(device);
         return fail(GC_ERR_RESOURCE_EXHAUSTED, "no thread for %s", device->serial);
@@ -95,7 +105,7 @@ GC_ERROR device_info(struct device *device, int32_t command, INFO_DATATYPE *type
     case DEVICE_INFO_ID: return put_string(device->id, type, out, size);
     case DEVICE_INFO_VENDOR: return put_string(VENDOR, type, out, size);
     case DEVICE_INFO_MODEL: return put_string(MODEL, type, out, size);
-    case DEVICE_INFO_TLTYPE: return put_string(TLTYPE, type, out, size);
+    case DEVICE_INFO_TLTYPE: return put_string(tl_type(), type, out, size);
     case DEVICE_INFO_DISPLAYNAME:
         snprintf(text, sizeof text, "%s %s (%s)", VENDOR, MODEL, device->serial);
         return put_string(text, type, out, size);
@@ -106,7 +116,7 @@ GC_ERROR device_info(struct device *device, int32_t command, INFO_DATATYPE *type
         return put_string(text, type, out, size);
     case DEVICE_INFO_SERIAL_NUMBER: return put_string(device->serial, type, out, size);
     case DEVICE_INFO_VERSION: return put_string(FIRMWARE, type, out, size);
-    case DEVICE_INFO_TIMESTAMP_FREQUENCY: return put_u64(1000000000u, type, out, size);
+    case DEVICE_INFO_TIMESTAMP_FREQUENCY: return put_u64(gev ? 1000000000u / GEV_TICK_NS : 1000000000u, type, out, size);
     default: return fail(GC_ERR_NOT_IMPLEMENTED, "no device info %d", command);
     }
 }

@@ -73,6 +73,9 @@ GC_API EventGetData(EVENT_HANDLE event, void *out, size_t *size, uint64_t timeou
         } else if (stream->event_killed) {
             stream->event_killed = false;
             result = fail(GC_ERR_ABORT, "EventKill");
+        } else if (stream->output.count > 0 && fault_fires(device, FAULT_STREAM_ERROR, NULL)) {
+            count(device, COUNT_STREAM_ERRORS, 1); /* the frame stays in the queue */
+            result = fail(GC_ERR_IO, "%s: the stream could not be read", device->serial);
         } else if (stream->output.count > 0) {
             uint32_t slot = ring_pop(&stream->output);
             struct buffer *buffer = &stream->buffers[slot];

@@ -12,6 +12,12 @@
 struct device devices[MAX_DEVICES];
 uint32_t device_count;
 bool library_ready;
+bool gev, sequencer_off;
+
+const char *tl_type(void)
+{
+    return gev ? "GEV" : "Custom";
+}
 
 static pthread_mutex_t library_lock = PTHREAD_MUTEX_INITIALIZER;
 static bool system_open, interface_open;
@@ -117,7 +123,7 @@ static GC_ERROR system_info(int32_t command, INFO_DATATYPE *type, void *out, siz
     case TL_INFO_VENDOR: return put_string(VENDOR, type, out, size);
     case TL_INFO_MODEL: return put_string(MODEL, type, out, size);
     case TL_INFO_VERSION: return put_string(FIRMWARE, type, out, size);
-    case TL_INFO_TLTYPE: return put_string(TLTYPE, type, out, size);
+    case TL_INFO_TLTYPE: return put_string(tl_type(), type, out, size);
     case TL_INFO_NAME:
     case TL_INFO_PATHNAME: return put_string("virtual_camera.cti", type, out, size);
     case TL_INFO_DISPLAYNAME: return put_string("Virtual camera", type, out, size);
@@ -205,7 +211,7 @@ static GC_ERROR interface_info(int32_t command, INFO_DATATYPE *type, void *out, 
     switch (command) {
     case INTERFACE_INFO_ID: return put_string(INTERFACE_ID, type, out, size);
     case INTERFACE_INFO_DISPLAYNAME: return put_string("Virtual camera interface", type, out, size);
-    case INTERFACE_INFO_TLTYPE: return put_string(TLTYPE, type, out, size);
+    case INTERFACE_INFO_TLTYPE: return put_string(tl_type(), type, out, size);
     default: return fail(GC_ERR_NOT_IMPLEMENTED, "no interface info %d", command);
     }
 }

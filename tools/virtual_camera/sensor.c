@@ -7,7 +7,8 @@
 
 #define NET_NS 20000000u /* armed for a wire: look this often even if the puller cannot wake us */
 
-static void trigger(struct device *device, uint64_t now);
+enum origin { ORIGIN_INPUT, ORIGIN_FAULT };
+static void trigger(struct device *device, uint64_t now, enum origin origin);
 
 static uint64_t from_us(double us)
 {
@@ -19,15 +20,19 @@ static uint64_t from_us(double us)
 static uint32_t edges_of_source(struct device *device)
 {
     const struct settings *settings = &device->page->registers.settings;
-    if (settings->trigger_source == TRIGGER_SOFTWARE)
-        return 0;
     uint32_t line = settings->trigger_source == TRIGGER_LINE0 ? 0 : 1;
     return settings->trigger_activation == RISING_EDGE ? LOAD(&device->page->rising[line])
                                                        : LOAD(&device->page->falling[line]);
 }
 
+static uint32_t input_of(const struct settings *settings)
+{
+    return settings->trigger_source << 1 | settings->trigger_activation;
+}
+
 void rebase_edges(struct device *device)
 {
+    device->seen_input = input_of(&device->page->registers.settings);
     device->seen_edges = edges_of_source(device);
 }
 
@@ -37,7 +42,9 @@ void start_acquisition(struct device *device)
     device->acquiring = true;
     device->acquisition_epoch++;
     device->state = SENSOR_IDLE;
-    device->next_frame_id = 0;
+    device->next_frame_id = gev ? 1 : 0; /* GigE Vision keeps block id 0 for itself */
+    device->sequencer_active = device->page->registers.sequencer_start;
+    device->extra_waiting = device->extra_due = 0;
     device->next_free_run_ns = clock_ns();
     device->frames_left = settings->acquisition_mode == ACQUISITION_SINGLE_FRAME  ? 1
                           : settings->acquisition_mode == ACQUISITION_MULTI_FRAME ? settings->acquisition_frame_count
@@ -57,6 +64,8 @@ void stop_acquisition(struct device *device)
         stream_give_back(device, device->frame.buffer);
     device->frame.buffer = NO_BUFFER;
     device->state = SENSOR_IDLE;
+    device->extra_waiting = device->extra_due = 0;
+    STORE(&device->page->output_status, 0);
     wake_sensor(device);
 }
 
@@ -64,17 +73,19 @@ void software_trigger(struct device *device)
 {
     const struct settings *settings = &device->page->registers.settings;
     if (settings->trigger_mode && settings->trigger_source == TRIGGER_SOFTWARE) {
-        trigger(device, clock_ns());
+        trigger(device, clock_ns(), ORIGIN_INPUT);
         wake_sensor(device);
     }
 }
 
 /* -------------------------------------------------------------------- triggers */
 
-static void trigger(struct device *device, uint64_t now)
+static void trigger(struct device *device, uint64_t now, enum origin origin)
 {
     const struct settings *settings = &device->page->registers.settings;
-    if (fault_fires(device, FAULT_LOSE_TRIGGER, NULL)) {
+    if (origin == ORIGIN_FAULT) {
+        count(device, COUNT_EXTRA, 1);
+    } else if (fault_fires(device, FAULT_LOSE_TRIGGER, NULL)) {
         count(device, COUNT_LOST, 1);
         return;
     }
@@ -88,6 +99,26 @@ static void trigger(struct device *device, uint64_t now)
     device->state = SENSOR_DELAYED;
     device->start_at_ns = now + from_us(settings->trigger_delay_us);
     device->frame.trigger_counter = (uint32_t)LOAD(&device->page->trigger_counter);
+    struct fault_record fault;
+    if (origin == ORIGIN_INPUT && device->extra_waiting + device->extra_due < MAX_EXTRA &&
+        fault_fires(device, FAULT_EXTRA_TRIGGER, &fault))
+        device->extra_after_ns[device->extra_waiting++] = fault.parameter * 1000000ull;
+}
+
+/* Makes the extra triggers whose time has come; returns when the next one is due. */
+static uint64_t extra_triggers(struct device *device, uint64_t now)
+{
+    uint64_t next = UINT64_MAX;
+    for (uint32_t i = 0; i < device->extra_due;) {
+        if (device->extra_at_ns[i] <= now) {
+            device->extra_at_ns[i] = device->extra_at_ns[--device->extra_due];
+            trigger(device, now, ORIGIN_FAULT);
+        } else {
+            next = device->extra_at_ns[i] < next ? device->extra_at_ns[i] : next;
+            i++;
+        }
+    }
+    return next;
 }
 
 static void look_for_triggers(struct device *device, uint64_t now)
@@ -104,34 +135,42 @@ static void look_for_triggers(struct device *device, uint64_t now)
         }
         return;
     }
-    uint32_t edges = edges_of_source(device);
-    while (device->seen_edges != edges && settings->trigger_source != TRIGGER_SOFTWARE) {
+    if (settings->trigger_source == TRIGGER_SOFTWARE)
+        return;
+    if (device->seen_input != input_of(settings)) /* changed behind our back, by the control file */
+        rebase_edges(device);
+    uint32_t edges = edges_of_source(device), line = settings->trigger_source == TRIGGER_LINE0 ? 0 : 1;
+    while (device->seen_edges != edges) {
         device->seen_edges++;
-        trigger(device, now);
+        if (device->page->faults[FAULT_LINE_STUCK].parameter == line && fault_fires(device, FAULT_LINE_STUCK, NULL))
+            count(device, COUNT_STUCK, 1);
+        else
+            trigger(device, now, ORIGIN_INPUT);
     }
 }
 
 /* -------------------------------------------------------------------- exposure */
 
-static void begin_exposure(struct device *device, uint64_t now)
+static void use_sequencer_set(struct device *device, struct frame *frame)
+{
+    const struct sequencer_set *set = &device->page->registers.sequencer_sets[device->sequencer_active % SEQUENCER_SETS];
+    frame->settings.exposure_us = set->exposure_us;
+    frame->settings.gain_db = set->gain_db;
+    frame->settings.line_source[0] = set->line_source[0];
+    frame->settings.line_source[1] = set->line_source[1];
+}
+
+static void advance_sequencer(struct device *device, enum sequencer_trigger by)
+{
+    const struct registers *registers = &device->page->registers;
+    const struct sequencer_set *set = &registers->sequencer_sets[device->sequencer_active % SEQUENCER_SETS];
+    if (registers->sequencer_mode && set->trigger_source == (uint32_t)by)
+        device->sequencer_active = set->next;
+}
+
+static void draw_faults(struct device *device, struct frame *frame)
 {
     struct fault_record fault;
-    if (fault_fires(device, FAULT_DISCONNECT, &fault)) {
-        lose_device(device, &fault);
-        return;
-    }
-    struct frame *frame = &device->frame;
-    frame->settings = device->page->registers.settings;
-    frame->id = device->next_frame_id++;
-    frame->timestamp_ns = now;
-    frame->line_status = LOAD(&device->page->line_status);
-    frame->filled_percent = 100;
-    frame->delay_ns = 0;
-    frame->buffer = NO_BUFFER;
-    device->state = SENSOR_EXPOSING;
-    device->exposure_end_ns = now + from_us(frame->settings.exposure_us);
-    count(device, COUNT_EXPOSED, 1);
-
     if (fault_fires(device, FAULT_INCOMPLETE, &fault)) {
         frame->filled_percent = fault.parameter > 99 ? 99 : fault.parameter;
         count(device, COUNT_INCOMPLETE, 1);
@@ -140,6 +179,54 @@ static void begin_exposure(struct device *device, uint64_t now)
         frame->delay_ns = fault.parameter * 1000000ull;
         count(device, COUNT_DELAYED, 1);
     }
+    frame->duplicate = fault_fires(device, FAULT_DUPLICATE, NULL);
+    frame->out_of_order = fault_fires(device, FAULT_OUT_OF_ORDER, NULL);
+    frame->oversized = fault_fires(device, FAULT_SIZE_MISMATCH, NULL);
+    frame->bad_image = fault_fires(device, FAULT_BAD_IMAGE, &frame->image_fault);
+    frame->bad_chunk = fault_fires(device, FAULT_BAD_CHUNK, &frame->chunk_fault);
+    count(device, COUNT_OVERSIZED, frame->oversized);
+    count(device, COUNT_BAD_IMAGES, frame->bad_image);
+    count(device, COUNT_BAD_CHUNKS, frame->bad_chunk);
+}
+
+static void begin_exposure(struct device *device, uint64_t now)
+{
+    struct fault_record fault;
+    if (fault_fires(device, FAULT_DISCONNECT, &fault)) {
+        lose_device(device, &fault);
+        return;
+    }
+    if (fault_fires(device, FAULT_WRONG_FRAME_ID, &fault)) {
+        int64_t next = (int64_t)device->next_frame_id + (int32_t)fault.parameter;
+        device->next_frame_id = next > 0 ? (uint64_t)next : 0;
+        count(device, COUNT_RENUMBERED, 1);
+    }
+    faults_of_frame(device);
+
+    struct frame *frame = &device->frame;
+    uint32_t trigger_counter = frame->trigger_counter;
+    *frame = (struct frame){.settings = device->page->registers.settings,
+                            .id = device->next_frame_id++,
+                            .timestamp_ns = device_clock_ns(device, now),
+                            .number = LOAD(&device->page->counters[COUNT_EXPOSED]),
+                            .trigger_counter = trigger_counter,
+                            .sequencer_set = device->sequencer_active,
+                            .filled_percent = 100,
+                            .buffer = NO_BUFFER};
+    if (device->page->registers.sequencer_mode)
+        use_sequencer_set(device, frame);
+    frame->layout = layout_of(device, &frame->settings);
+    uint32_t outputs = 0;
+    for (uint32_t i = 0; i < LIGHTS; i++)
+        outputs |= frame->settings.line_source[i] ? 1u << (LINES + i) : 0;
+    STORE(&device->page->output_status, outputs);
+    frame->line_status = line_levels(device);
+    advance_sequencer(device, SEQUENCER_FRAME_START);
+    device->state = SENSOR_EXPOSING;
+    device->exposure_end_ns = now + from_us(frame->settings.exposure_us);
+    count(device, COUNT_EXPOSED, 1);
+
+    draw_faults(device, frame);
     if (fault_fires(device, FAULT_DROP_FRAME, NULL)) {
         count(device, COUNT_DROPPED, 1);
         return;
@@ -152,24 +239,30 @@ static void begin_exposure(struct device *device, uint64_t now)
     }
 
     struct buffer *buffer = &device->stream.buffers[slot];
+    uint32_t rows = (uint32_t)((uint64_t)frame->settings.height * frame->filled_percent / 100);
+    bool fits = frame->layout.payload <= buffer->size;
     frame->buffer = slot;
     buffer->frame = *frame;
-    buffer->image_bytes = image_bytes(&frame->settings);
     buffer->chunk_mask = chunk_mask(&frame->settings);
-    size_t payload = payload_bytes(&frame->settings);
-    uint32_t rows = (uint32_t)((uint64_t)frame->settings.height * frame->filled_percent / 100);
-    buffer->too_large = payload > buffer->size;
+    if (frame->bad_chunk && frame->chunk_fault.choice == CHUNK_MISSING)
+        buffer->chunk_mask = 0;
+    buffer->too_large = !fits || frame->oversized;
     buffer->incomplete = buffer->too_large || frame->filled_percent < 100;
-    if (buffer->too_large)
-        rows = 0;
-    buffer->filled_bytes = buffer->incomplete ? buffer->image_bytes / frame->settings.height * rows : payload;
+    buffer->filled_rows = fits ? rows : 0;
+    if (!buffer->incomplete)
+        buffer->filled_bytes = frame->layout.payload;
+    else if (frame->oversized && fits)
+        buffer->filled_bytes = buffer->size; /* what did not fit was cut off */
+    else
+        buffer->filled_bytes =
+            fits ? frame->layout.offset + (frame->layout.line_bytes + frame->layout.padding) * rows : 0;
 
     /* The picture showing now is taken; drawing it may last longer than the exposure, never shorter. */
     uint32_t epoch = device->acquisition_epoch;
     struct frame copy = *frame;
     device->rendering = true;
     pthread_mutex_unlock(&device->lock);
-    render(device, &copy, buffer->memory, rows);
+    render(device, &copy, buffer->memory + (fits ? copy.layout.offset : 0), buffer->filled_rows);
     if (!buffer->incomplete)
         write_chunks(buffer);
     pthread_mutex_lock(&device->lock);
@@ -186,6 +279,11 @@ static void end_exposure(struct device *device)
     uint32_t slot = device->frame.buffer;
     device->state = SENSOR_IDLE; /* before the delivery: who gets the frame may trigger the next one */
     device->frame.buffer = NO_BUFFER;
+    STORE(&device->page->output_status, 0);
+    advance_sequencer(device, SEQUENCER_EXPOSURE_END);
+    for (; device->extra_waiting > 0; device->extra_waiting--)
+        device->extra_at_ns[device->extra_due++] =
+            device->exposure_end_ns + device->extra_after_ns[device->extra_waiting - 1];
     if (device->frames_left != UINT64_MAX && --device->frames_left == 0)
         device->acquiring = false;
     if (slot == NO_BUFFER)
@@ -213,8 +311,11 @@ static uint64_t step(struct device *device)
         }
         return UINT64_MAX;
     }
+    faults_at_once(device);
     stream_deliver_late(device, now, &next);
     look_for_triggers(device, now);
+    uint64_t extra = extra_triggers(device, now);
+    next = extra < next ? extra : next;
     if (device->state == SENSOR_DELAYED && now >= device->start_at_ns) {
         begin_exposure(device, now);
         now = clock_ns();
@@ -222,6 +323,8 @@ static uint64_t step(struct device *device)
     if (device->state == SENSOR_EXPOSING && now >= device->exposure_end_ns) {
         look_for_triggers(device, now);
         end_exposure(device);
+        if (device->extra_due)
+            next = now; /* look again: their time may have come */
     }
 
     const struct settings *settings = &device->page->registers.settings;

@@ -33,16 +33,6 @@ static void ring_remove(struct ring *ring, uint32_t slot)
 
 /* -------------------------------------------------------------------- layout */
 
-static size_t bytes_per_pixel(uint32_t format)
-{
-    return format == PFNC_RGB8 ? 3 : format == PFNC_MONO12 ? 2 : 1;
-}
-
-size_t image_bytes(const struct settings *settings)
-{
-    return (size_t)settings->width * settings->height * bytes_per_pixel(settings->pixel_format);
-}
-
 uint32_t chunk_mask(const struct settings *settings)
 {
     uint32_t mask = 0;
@@ -51,47 +41,86 @@ uint32_t chunk_mask(const struct settings *settings)
     return mask;
 }
 
-/* Every chunk is eight bytes. */
-size_t chunk_bytes(uint32_t mask)
+/* Every chunk is eight bytes. Custom: they follow the image, aligned, and the producer lists them. GEV: the image is
+ * the first chunk, and each chunk is followed by its id and its length, four bytes each, big endian. */
+static size_t first_chunk(const struct layout *layout)
 {
-    return 8u * (size_t)__builtin_popcount(mask);
+    return (layout->image_end + 7) / 8 * 8 + (gev ? 8 : 0);
 }
 
-static size_t chunk_offset(size_t image)
+static size_t chunk_stride(void)
 {
-    return (image + 7) / 8 * 8;
+    return gev ? 16 : 8;
 }
 
-size_t payload_bytes(const struct settings *settings)
+static size_t chunk_bytes(uint32_t mask)
 {
-    size_t image = image_bytes(settings), chunks = chunk_bytes(chunk_mask(settings));
-    return chunks ? chunk_offset(image) + chunks : image;
+    return chunk_stride() * (size_t)__builtin_popcount(mask);
+}
+
+struct layout layout_of(const struct device *device, const struct settings *settings)
+{
+    const struct simulation *simulation = &device->page->registers.simulation;
+    struct layout layout = {.line_bytes = (size_t)settings->width * PFNC_BITS(settings->pixel_format) / 8,
+                            .padding = simulation->line_padding_bytes,
+                            .offset = simulation->image_offset_bytes};
+    layout.image_end = layout.offset + (layout.line_bytes + layout.padding) * settings->height;
+    uint32_t mask = chunk_mask(settings);
+    layout.payload = mask ? first_chunk(&layout) + chunk_bytes(mask) : layout.image_end;
+    return layout;
+}
+
+static void big_endian(uint8_t *out, uint32_t value)
+{
+    for (int i = 0; i < 4; i++)
+        out[i] = (uint8_t)(value >> (24 - 8 * i));
+}
+
+static void write_trailer(uint8_t *out, uint32_t id, size_t length)
+{
+    big_endian(out, id);
+    big_endian(out + 4, (uint32_t)length);
+}
+
+static uint32_t chunk_id(const struct frame *frame, uint32_t chunk)
+{
+    bool wrong = frame->bad_chunk && frame->chunk_fault.choice == CHUNK_WRONG_ID;
+    return (CHUNK_ID_BASE + chunk + 1) ^ (wrong ? 0xFF00u : 0);
+}
+
+static size_t chunk_length(const struct frame *frame)
+{
+    return frame->bad_chunk && frame->chunk_fault.choice == CHUNK_WRONG_LENGTH ? 4 : 8;
 }
 
 void write_chunks(struct buffer *buffer)
 {
     const struct frame *frame = &buffer->frame;
-    uint64_t line = frame->line_status, counter = frame->trigger_counter;
+    uint64_t line = frame->line_status, counter = frame->trigger_counter, set = frame->sequencer_set;
     const void *values[CHUNKS] = {&frame->id, &frame->timestamp_ns, &frame->settings.exposure_us,
-                                  &frame->settings.gain_db, &line, &counter};
-    uint8_t *place = buffer->memory + chunk_offset(buffer->image_bytes);
+                                  &frame->settings.gain_db, &line, &counter, &set};
+    uint8_t *place = buffer->memory + first_chunk(&frame->layout);
+    if (gev && buffer->chunk_mask)
+        write_trailer(place - 8, CHUNK_ID_BASE, first_chunk(&frame->layout) - 8);
     for (uint32_t i = 0; i < CHUNKS; i++) {
         if (buffer->chunk_mask & 1u << i) {
             memcpy(place, values[i], 8);
-            place += 8;
+            if (gev)
+                write_trailer(place + 8, chunk_id(frame, i), chunk_length(frame));
+            place += chunk_stride();
         }
     }
 }
 
 size_t list_chunks(const struct buffer *buffer, SINGLE_CHUNK_DATA out[CHUNKS])
 {
-    size_t n = 0, place = chunk_offset(buffer->image_bytes);
+    size_t n = 0, place = first_chunk(&buffer->frame.layout);
     for (uint32_t i = 0; i < CHUNKS; i++) {
         if (buffer->chunk_mask & 1u << i) {
-            out[n].ChunkID = CHUNK_ID_BASE + i + 1;
+            out[n].ChunkID = chunk_id(&buffer->frame, i);
             out[n].ChunkOffset = (ptrdiff_t)place;
-            out[n].ChunkLength = 8;
-            place += 8;
+            out[n].ChunkLength = chunk_length(&buffer->frame);
+            place += chunk_stride();
             n++;
         }
     }
@@ -121,12 +150,10 @@ void stream_give_back(struct device *device, uint32_t slot)
     pthread_cond_broadcast(&device->stream.changed);
 }
 
-void stream_deliver(struct device *device, uint32_t slot)
+static void hand_over(struct device *device, uint32_t slot)
 {
     struct stream *stream = &device->stream;
     struct buffer *buffer = &stream->buffers[slot];
-    if (buffer->state != BUFFER_FILLING && buffer->state != BUFFER_LATE)
-        return; /* discarded meanwhile */
     buffer->state = BUFFER_OUTPUT;
     buffer->new_data = true;
     ring_push(&stream->output, slot);
@@ -134,6 +161,47 @@ void stream_deliver(struct device *device, uint32_t slot)
     stream->events_fired++;
     count(device, COUNT_DELIVERED, 1);
     pthread_cond_broadcast(&stream->changed);
+}
+
+/* The same frame in another buffer. Without one in the input queue there is no second delivery. */
+static void deliver_again(struct device *device, const struct buffer *first)
+{
+    uint32_t slot = stream_take_input(device);
+    if (slot == NO_BUFFER)
+        return;
+    struct buffer *second = &device->stream.buffers[slot];
+    if (second->size < first->filled_bytes) {
+        stream_give_back(device, slot);
+        return;
+    }
+    memcpy(second->memory, first->memory, first->filled_bytes);
+    second->frame = first->frame;
+    second->chunk_mask = first->chunk_mask;
+    second->filled_bytes = first->filled_bytes;
+    second->filled_rows = first->filled_rows;
+    second->incomplete = first->incomplete;
+    second->too_large = first->too_large;
+    hand_over(device, slot);
+    count(device, COUNT_DUPLICATED, 1);
+}
+
+void stream_deliver(struct device *device, uint32_t slot)
+{
+    struct stream *stream = &device->stream;
+    struct buffer *buffer = &stream->buffers[slot];
+    if (buffer->state != BUFFER_FILLING && buffer->state != BUFFER_LATE)
+        return; /* discarded meanwhile */
+    if (buffer->frame.out_of_order) {
+        buffer->state = BUFFER_HELD;
+        ring_push(&stream->held, slot);
+        count(device, COUNT_REORDERED, 1);
+        return;
+    }
+    hand_over(device, slot);
+    if (buffer->frame.duplicate)
+        deliver_again(device, buffer);
+    for (uint32_t held; (held = ring_pop(&stream->held)) != NO_BUFFER;)
+        hand_over(device, held);
 }
 
 /* In the order of their exposure: frames behind a delayed one wait for it, as on a real link. */
@@ -167,6 +235,8 @@ static void take_out(struct device *device, uint32_t slot)
         ring_remove(&stream->output, slot);
     else if (buffer->state == BUFFER_LATE)
         ring_remove(&stream->late, slot);
+    else if (buffer->state == BUFFER_HELD)
+        ring_remove(&stream->held, slot);
     else if (buffer->state == BUFFER_FILLING && device->frame.buffer == slot)
         device->frame.buffer = NO_BUFFER;
     buffer->state = BUFFER_ANNOUNCED;
@@ -190,7 +260,7 @@ void stream_close(struct device *device)
         buffer->memory = NULL;
         buffer->generation++;
     }
-    stream->input.count = stream->late.count = stream->output.count = stream->announced = 0;
+    stream->input.count = stream->late.count = stream->held.count = stream->output.count = stream->announced = 0;
     stream->open = stream->started = false;
     stream->event_registered = stream->event_killed = false;
     pthread_cond_broadcast(&stream->changed);
@@ -327,7 +397,7 @@ GC_API DSQueueBuffer(DS_HANDLE value, BUFFER_HANDLE handle)
     if (!buffer) {
         result = GC_ERR_INVALID_BUFFER;
     } else if (buffer->state == BUFFER_QUEUED || buffer->state == BUFFER_FILLING || buffer->state == BUFFER_LATE ||
-               buffer->state == BUFFER_OUTPUT) {
+               buffer->state == BUFFER_HELD || buffer->state == BUFFER_OUTPUT) {
         result = fail(GC_ERR_RESOURCE_IN_USE, "the buffer is in a queue");
     } else {
         buffer->state = BUFFER_QUEUED;
@@ -424,11 +494,11 @@ GC_API DSGetInfo(DS_HANDLE value, int32_t command, INFO_DATATYPE *type, void *ou
     case STREAM_INFO_NUM_AWAIT_DELIVERY: result = put_size(stream->output.count, type, out, size); break;
     case STREAM_INFO_NUM_STARTED: result = put_u64(stream->started_frames, type, out, size); break;
     case STREAM_INFO_PAYLOAD_SIZE:
-        result = put_size(payload_bytes(&device->page->registers.settings), type, out, size);
+        result = put_size(layout_of(device, &device->page->registers.settings).payload, type, out, size);
         break;
     case STREAM_INFO_IS_GRABBING: result = put_bool(stream->started, type, out, size); break;
     case STREAM_INFO_DEFINES_PAYLOADSIZE: result = put_bool(false, type, out, size); break;
-    case STREAM_INFO_TLTYPE: result = put_string(TLTYPE, type, out, size); break;
+    case STREAM_INFO_TLTYPE: result = put_string(tl_type(), type, out, size); break;
     case STREAM_INFO_NUM_CHUNKS_MAX: result = put_size(CHUNKS, type, out, size); break;
     case STREAM_INFO_BUF_ANNOUNCE_MIN: result = put_size(1, type, out, size); break;
     case STREAM_INFO_BUF_ALIGNMENT: result = put_size(1, type, out, size); break;
@@ -469,32 +539,30 @@ static GC_ERROR buffer_info(const struct buffer *buffer, int32_t command, INFO_D
     case BUFFER_INFO_BASE: return put_pointer(buffer->memory, type, out, size);
     case BUFFER_INFO_SIZE: return put_size(buffer->size, type, out, size);
     case BUFFER_INFO_USER_PTR: return put_pointer(buffer->user, type, out, size);
-    case BUFFER_INFO_TIMESTAMP:
+    case BUFFER_INFO_TIMESTAMP: return put_u64(frame->timestamp_ns / (gev ? GEV_TICK_NS : 1), type, out, size);
     case BUFFER_INFO_TIMESTAMP_NS: return put_u64(frame->timestamp_ns, type, out, size);
     case BUFFER_INFO_NEW_DATA: return put_bool(buffer->new_data, type, out, size);
     case BUFFER_INFO_IS_QUEUED: return put_bool(buffer->state == BUFFER_QUEUED, type, out, size);
     case BUFFER_INFO_IS_ACQUIRING: return put_bool(buffer->state == BUFFER_FILLING, type, out, size);
     case BUFFER_INFO_IS_INCOMPLETE: return put_bool(buffer->incomplete, type, out, size);
-    case BUFFER_INFO_TLTYPE: return put_string(TLTYPE, type, out, size);
+    case BUFFER_INFO_TLTYPE: return put_string(tl_type(), type, out, size);
     case BUFFER_INFO_SIZE_FILLED: return put_size(buffer->filled_bytes, type, out, size);
     case BUFFER_INFO_WIDTH: return put_size(settings->width, type, out, size);
     case BUFFER_INFO_HEIGHT: return put_size(settings->height, type, out, size);
     case BUFFER_INFO_XOFFSET: return put_size(settings->offset_x, type, out, size);
     case BUFFER_INFO_YOFFSET: return put_size(settings->offset_y, type, out, size);
-    case BUFFER_INFO_XPADDING:
+    case BUFFER_INFO_XPADDING: return put_size(frame->layout.padding, type, out, size);
     case BUFFER_INFO_YPADDING: return put_size(0, type, out, size);
     case BUFFER_INFO_FRAMEID: return put_u64(frame->id, type, out, size);
     case BUFFER_INFO_IMAGEPRESENT: return put_bool(true, type, out, size);
-    case BUFFER_INFO_IMAGEOFFSET: return put_size(0, type, out, size);
+    case BUFFER_INFO_IMAGEOFFSET: return put_size(frame->layout.offset, type, out, size);
     case BUFFER_INFO_PAYLOADTYPE: return put_size(PAYLOAD_TYPE_IMAGE, type, out, size);
     case BUFFER_INFO_PIXELFORMAT: return put_u64(settings->pixel_format, type, out, size);
     case BUFFER_INFO_PIXELFORMAT_NAMESPACE: return put_u64(PIXELFORMAT_NAMESPACE_PFNC_32BIT, type, out, size);
-    case BUFFER_INFO_DELIVERED_IMAGEHEIGHT:
-        return put_size(buffer->image_bytes ? settings->height * buffer->filled_bytes /
-                                                  (buffer->image_bytes + chunk_bytes(buffer->chunk_mask))
-                                            : 0,
-                        type, out, size);
-    case BUFFER_INFO_DELIVERED_CHUNKPAYLOADSIZE: return put_size(chunk_bytes(buffer->chunk_mask), type, out, size);
+    case BUFFER_INFO_DELIVERED_IMAGEHEIGHT: return put_size(buffer->filled_rows, type, out, size);
+    case BUFFER_INFO_DELIVERED_CHUNKPAYLOADSIZE: /* under GEV the image is a chunk as well */
+        return put_size(gev && buffer->chunk_mask ? buffer->filled_bytes : chunk_bytes(buffer->chunk_mask), type, out,
+                        size);
     case BUFFER_INFO_PIXEL_ENDIANNESS: return put_i32(PIXELENDIANNESS_LITTLE, type, out, size);
     case BUFFER_INFO_DATA_SIZE: return put_size(buffer->filled_bytes, type, out, size);
     case BUFFER_INFO_DATA_LARGER_THAN_BUFFER: return put_bool(buffer->too_large, type, out, size);

@@ -29,7 +29,13 @@ def test_layout_is_that_of_the_header() -> None:
     for name in ("pictures", "faults", "counters"):
         assert fields[name][1] == int(asserted[name])
     assert f"LAYOUT_VERSION {module._VERSION}u" in text
-    assert module._HEADER.itemsize == 48 and module._SLOT.itemsize == 32 and module._FAULT.itemsize == 24
+    assert module._HEADER.itemsize == 48 and module._SLOT.itemsize == 32 and module._FAULT.itemsize == 32
+    assert int(asserted["registers"]) == module._REGISTERS and module._SIMULATION.itemsize == 64
+    kinds = re.search(r"enum fault_kind \{.*?\n(.*?)FAULT_KINDS,", text, re.S)
+    assert kinds is not None
+    assert [k.lower() for k in re.findall(r"FAULT_(\w+),", kinds[1])] == [
+        re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower() for name in module.FAULTS
+    ]
     order = re.search(r"enum counter \{(.*?)\};", text, re.S)
     assert order is not None
     names = [n.lower() for n in re.findall(r"COUNT_(\w+),", order[1])]
@@ -42,16 +48,16 @@ def test_file_is_sparse_and_opens_again(link: CameraControl) -> None:
     with CameraControl.open(link.path) as again:
         assert (again.devices, again.sensor) == (2, (1024, 1280))
         again.set_temperature(1, 60.0)
-        assert again.counters(0) == Counters(*[0] * 11)
+        assert again.counters(0) == Counters(*[0] * 24)
 
 
 def test_new_pictures_never_go_into_the_slot_that_is_shown(link: CameraControl) -> None:
     slots = []
     for i in range(4):
         link.show(0, np.full((10, 10), i, np.uint8))
-        slots.append(int(link._pages[0]["latest_picture"][0]))
+        slots.append(int(link._pages[0]["latest_picture"][0][0]))
     assert slots == [1, 2, 0, 1]
-    assert [int(s) for s in link._pages[0]["pictures"][0]["sequence"]] == [2, 4, 2]
+    assert [int(s) for s in link._pages[0]["pictures"][0][0]["sequence"]] == [2, 4, 2]
 
 
 @pytest.mark.parametrize(
@@ -93,13 +99,14 @@ def test_open_refuses_other_files(tmp_path: Path, link: CameraControl) -> None:
     other.write_bytes(b"hello")
     with pytest.raises(ValueError, match="is not a virtual camera control file"):
         CameraControl.open(other)
-    head = bytearray(link.path.read_bytes()[:4096])
+    with link.path.open("rb") as file:
+        head = bytearray(file.read(4096))
     other.write_bytes(head)
     with pytest.raises(ValueError, match="is damaged"):
         CameraControl.open(other)
     head[8] = 7
     other.write_bytes(head)
-    with pytest.raises(ValueError, match="has layout 7, this program needs 1"):
+    with pytest.raises(ValueError, match="has layout 7, this program needs 2"):
         CameraControl.open(other)
 
 

@@ -105,7 +105,7 @@ def test_without_anything_there_is_a_test_pattern() -> None:
     [
         ({"VIRTUAL_CAMERA_CONTROL": "/nowhere/cameras.ctl"}, "/nowhere/cameras.ctl: No such file"),
         ({"VIRTUAL_CAMERA_CONTROL": "JUNK"}, "is not a virtual camera control file"),
-        ({"VIRTUAL_CAMERA_CONTROL": "OLD"}, "has layout 99, this camera needs 1"),
+        ({"VIRTUAL_CAMERA_CONTROL": "OLD"}, "has layout 99, this camera needs 2"),
         ({"VIRTUAL_CAMERA_CONTROL": "SHORT"}, "is damaged"),
         ({"VIRTUAL_CAMERA_DEVICES": "9"}, 'VIRTUAL_CAMERA_DEVICES is "9", allowed is 1 to 4'),
         ({"VIRTUAL_CAMERA_SENSOR": "12x"}, 'VIRTUAL_CAMERA_SENSOR is "12x", allowed is'),
@@ -114,7 +114,8 @@ def test_without_anything_there_is_a_test_pattern() -> None:
     ],
 )
 def test_bad_environment_is_named(environment: dict[str, str], says: str, tmp_path: Path, path: Path) -> None:
-    good = bytearray(path.read_bytes()[:4096])
+    with path.open("rb") as file:
+        good = bytearray(file.read(4096))
     junk, old, short, empty, broken = (tmp_path / n for n in ("junk", "old", "short", "empty", "broken"))
     junk.write_bytes(b"x" * 5000)
     short.write_bytes(good)
