@@ -16,7 +16,7 @@ from inspector.acquire import visit
 from inspector.acquire.camera import DeviceError, Exposure
 from inspector.acquire.probe import probe
 from inspector.acquire.visit import Feature
-from inspector.cli import camera_settings
+from inspector.cli import camera_live, camera_settings
 from inspector.cli.camera_base import (
     CameraArgument,
     ProducerOption,
@@ -34,6 +34,7 @@ from inspector.pixels import decode
 _WIDTH = 34  # of the column with the values
 
 app = typer.Typer(no_args_is_help=True, help="Cameras: list, look at, set up, save and compare their settings.")
+app.command("live")(camera_live.live_camera)
 app.command("save")(camera_settings.save)
 app.command("apply")(camera_settings.apply)
 app.command("diff")(camera_settings.diff)
