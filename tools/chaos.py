@@ -181,7 +181,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--port", type=int, default=18850)
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "evidence" / "chaos.md")
     given = parser.parse_args(arguments)
-    world = World(port=given.port, wired=False, recipe=1, folder=ROOT / "var" / "chaos")
+    world = World(port=given.port, identity="command", recipe=1, folder=ROOT / "var" / "chaos")
     with world:
         kills, book, code = run(world, given.rate, given.pause_s, VICTIMS * given.rounds)
     ledger = world.config.state_dir / "ledger.db"

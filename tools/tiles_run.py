@@ -62,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     folder = ROOT / "var" / "tiles-pictures"
     truth, count = prepare(given.data, folder)
     world = World(
-        port=given.port, wired=False, recipe=2, folder=ROOT / "var" / "tiles", camera_file="virtual_tile.yaml"
+        port=given.port, identity="command", recipe=2, folder=ROOT / "var" / "tiles", camera_file="virtual_tile.yaml"
     )
     with world:
         world.plain([*world.line_arguments(count, given.rate, 1, folder, truth), "--quiet"])

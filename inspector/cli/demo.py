@@ -32,6 +32,7 @@ from inspector.yamlfile import FileError
 ROOT = Path(__file__).resolve().parents[2]
 RESTART_S = 1.0
 START_LIMIT_S = 60.0
+IDENTITIES = ("command", "announced", "counted")
 SOCKET_PATH_MAX = 100  # a Unix socket's path is at most 108 bytes
 
 
@@ -43,7 +44,9 @@ def demo(
     parts: Annotated[int, typer.Option(min=0, help="Parts to inspect; 0: until stopped.")] = 0,
     rate: Annotated[float, typer.Option(min=0.1, max=50, help="Parts a second.")] = 4.0,
     seed: Annotated[int, typer.Option(min=0, help="Another seed makes other parts.")] = 1,
-    wired: Annotated[bool, typer.Option("--wired", help="The camera is triggered by a wire.")] = False,
+    identity: Annotated[
+        str, typer.Option(help="How parts meet their pictures: command, announced or counted (a wire fires them).")
+    ] = "command",
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port for the demo's broker.")] = 18830,
     pictures: Annotated[Optional[Path], typer.Option(help="Show these pictures instead of drawn parts.")] = None,  # noqa: UP007,UP045
     truth: Annotated[Optional[Path], typer.Option(help="CSV: file, good, defect of each picture.")] = None,  # noqa: UP007,UP045
@@ -55,7 +58,7 @@ def demo(
 ) -> None:
     """Start a broker, a virtual camera, the station and a simulated line; compare their books at the end."""
     try:
-        world = World(port=port, wired=wired, recipe=recipe, folder=folder.resolve())
+        world = World(port=port, identity=identity, recipe=recipe, folder=folder.resolve())
         with world:
             line = world.line_arguments(parts, rate, seed, pictures, truth)
             if screen and sys.stdout.isatty() and sys.stdin.isatty():
@@ -103,7 +106,7 @@ class World:
     """Everything around the station, and the station."""
 
     port: int
-    wired: bool
+    identity: str  # command, announced, counted
     recipe: int
     folder: Path = ROOT / "var" / "demo"
     camera_file: str = "virtual.yaml"
@@ -111,6 +114,8 @@ class World:
     config: StationConfig = field(init=False)
 
     def __post_init__(self) -> None:
+        if self.identity not in IDENTITIES:
+            raise DemoError(f"--identity: found {self.identity!r}, allowed: {', '.join(IDENTITIES)}")
         if not (ROOT / "tools" / "plc_simulator").is_dir():
             raise DemoError("the demo runs from a checkout of the project (`make demo`); here is only the package")
         if importlib.util.find_spec("iotcore") is None:
@@ -147,11 +152,11 @@ class World:
         config = load_station(ROOT / "firmware_config" / "demo.yaml").model_dump(mode="json", exclude_defaults=True)
         config["plc"]["port"] = self.port
         config["recipe"] = self.recipe
+        config["identity"] = {"mode": self.identity}
         config["state_dir"], config["runtime_dir"] = str(self.folder / "state"), str(runtime)
         config["archive"]["folder"] = "pictures"
         for camera in config["cameras"].values():
-            camera["trigger"] = "wired" if self.wired else "software"
-            name = "virtual_wired.yaml" if self.wired else self.camera_file
+            name = self.camera_file if self.identity == "command" else "virtual_wired.yaml"
             camera["features"] = str(ROOT / "firmware_config" / "cameras" / name)
         with self.station_file.open("w", encoding="utf-8") as file:
             YAML(typ="safe", pure=True).dump(config, file)
@@ -203,7 +208,7 @@ class World:
         line += ["--line", self.config.line, "--station", self.config.station]
         line += ["--parts", str(parts), "--rate", str(rate), "--seed", str(seed)]
         line += ["--control", str(self.control_file), "--book", str(self.folder / "book.json")]
-        line += ["--mode", "wired" if self.wired else "software", "--ready-wait-s", str(START_LIMIT_S)]
+        line += ["--mode", self.identity, "--ready-wait-s", str(START_LIMIT_S)]
         if pictures is not None:
             line += ["--pictures", str(pictures.resolve())]
         if truth is not None:
@@ -276,11 +281,11 @@ def compare_books(book: list[dict[str, Any]], ledger: list[Row]) -> list[str]:
     A part without a message must have been rejected; what was told must be what is on record.
     """
     problems: list[str] = []
-    by_command: dict[str, list[Row]] = {}
+    by_command: dict[str, list[Row]] = {}  # counted parts have no command of their own, and unique ids
     for row in ledger:
-        by_command.setdefault(row.cmd_id, []).append(row)
+        by_command.setdefault(row.cmd_id or row.part_id, []).append(row)
     for part in book:
-        found = by_command.pop(part["cmd_id"], [])
+        found = by_command.pop(part["cmd_id"] or part["part_id"], [])
         if len(found) > 1:
             problems.append(f"{part['part_id']}: {len(found)} rows in the ledger")
         if not part["verdict"]:

@@ -31,10 +31,10 @@ def demo(folder: Path, *arguments: str) -> list[str]:
     return [sys.executable, "-m", "inspector", "demo", "--folder", str(folder), "--port", str(free_port()), *arguments]
 
 
-@pytest.mark.parametrize("how", [(), ("--wired", "--rate", "3")])
-def test_every_trigger_one_verdict_and_both_books_equal(tmp_path: Path, how: tuple[str, ...]) -> None:
+@pytest.mark.parametrize("identity", ["command", "announced", "counted"])
+def test_every_trigger_one_verdict_and_both_books_equal(tmp_path: Path, identity: str) -> None:
     done = subprocess.run(
-        demo(tmp_path / "d", "--parts", "12", *how),
+        demo(tmp_path / "d", "--parts", "12", "--identity", identity, "--rate", "3"),
         cwd=ROOT,
         capture_output=True,
         text=True,

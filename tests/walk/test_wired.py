@@ -56,7 +56,7 @@ def test_announced_parts(make_walk: Callable[..., Walk]) -> None:
     walk.control.pulse(0)
     assert walk.plc.wait_result(walk.plc.trigger("A3"))["verdict"] == "FAIL"
     quiet()
-    # the camera never sees the pulse of one part, and loses the picture of another: both are named, and the next is good
+    # one pulse never reaches the camera, one picture is lost on its way: both are named, and the next part is good
     walk.show(True, 4)
     walk.control.arm(0, "LoseTrigger")
     cmd_id = walk.plc.trigger("A4")

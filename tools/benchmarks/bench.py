@@ -178,7 +178,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--port", type=int, default=18840)
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "evidence" / "bench.md")
     given = parser.parse_args(arguments)
-    world = World(port=given.port, wired=False, recipe=1, folder=ROOT / "var" / "bench")
+    world = World(port=given.port, identity="command", recipe=1, folder=ROOT / "var" / "bench")
     with world:
         lens = CameraControl.open(world.control_file)
         client = Client(given.port, lens)

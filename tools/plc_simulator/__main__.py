@@ -110,7 +110,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--defect-rate", type=_number(0, 1), default=0.3, help="share of bad parts")
     add("--deadline-ms", type=_number(50, 10000, int), default=1000)
     add("--gate-ms", type=_number(50, 60000, int), default=1500, help="way from camera to gate")
-    add("--mode", choices=("software", "wired"), default="software", help="who fires the camera")
+    add("--mode", choices=("command", "announced", "counted"), default="command", help="the station's `identity`")
     add("--ready-wait-s", type=_number(0, 600), default=60.0, help="limit for the station to be ready")
     add("--book", type=Path, required=True, help="file for the PLC's book (JSON)")
     add("--pictures", metavar="DIR", help="show these instead of rendered parts")

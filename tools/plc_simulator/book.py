@@ -99,7 +99,7 @@ class Book:
     def came_after_gate(self, cmd_id: str, verdict: str) -> None:
         """A verdict for a part that has gone: noted in its row when that is among the last ones."""
         for back in range(1, min(len(self.rows), 100) + 1):
-            if self.rows[-back].cmd_id == cmd_id:
+            if (self.rows[-back].cmd_id or self.rows[-back].part_id) == cmd_id:
                 self.rows[-back] = replace(self.rows[-back], after_gate=verdict[:20])
                 return
 

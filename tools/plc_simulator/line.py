@@ -38,7 +38,7 @@ class Settings:
     rate_hz: float
     deadline_ms: int
     gate_ms: int
-    mode: Literal["software", "wired"]
+    mode: Literal["command", "announced", "counted"]
     device: int
     ready_wait_s: float
 
@@ -78,6 +78,7 @@ class Line:
         self._belt: list[OnBelt] = []
         self._run = secrets.token_hex(3)
         self._slips = 0
+        self._count = 0
 
     def run(self) -> None:
         """Raises NotReady and PictureError; the book is right in any case."""
@@ -129,21 +130,22 @@ class Line:
 
     def _send(self, part: Part) -> None:
         settings = self._settings
-        slot = Slot(f"P{part.number:06d}", f"{self._run}-{part.number:06d}", 0, settings.deadline_ms, False)
-        trigger = {
-            "schema": "1.0",
-            "cmd_id": slot.cmd_id,
-            "part_id": slot.part_id,
-            "deadline_ms": slot.deadline_ms,
-        }
+        self._count += 1
+        if settings.mode == "counted":
+            slot = Slot(str(self._count), "", 0, settings.deadline_ms, False)
+            name, fields = "cmd/count", {"schema": "1.0", "count": self._count}
+        else:
+            slot = Slot(f"P{part.number:06d}", f"{self._run}-{part.number:06d}", 0, settings.deadline_ms, False)
+            ids = {"cmd_id": slot.cmd_id, "part_id": slot.part_id}
+            name, fields = "cmd/trigger", {"schema": "1.0", **ids, "deadline_ms": slot.deadline_ms}
         self._lens.show(settings.device, part.image, part.number)
         sent_utc = datetime.now(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         slot.sent_ns = time.monotonic_ns()
-        slot.announced = self._watch.link and self._wire.publish("cmd/trigger", json.dumps(trigger).encode())
-        if settings.mode == "wired":
+        slot.announced = self._watch.link and self._wire.publish(name, json.dumps(fields).encode())
+        if settings.mode != "command":
             self._lens.pulse(settings.device, 1)
         self._book.part_sent(slot.announced)
-        self._register[slot.cmd_id] = slot
+        self._register[slot.key] = slot
         self._belt.append(OnBelt(slot, part, sent_utc, slot.sent_ns + settings.gate_ms * 1_000_000))
 
     def _turn(self, until_ns: int) -> None:
@@ -184,12 +186,13 @@ class Line:
             if refused.rule in ("retained", "invalid"):
                 self._mark(item.payload, refused.rule)
             elif refused.rule == "unmatched":
-                self._book.came_after_gate(answer.cmd_id, answer.verdict)
+                self._book.came_after_gate(answer.cmd_id or answer.part_id, answer.verdict)
 
     def _mark(self, payload: bytes, rule: str) -> None:
         """A refused message that names a part on the belt tells why that part will be rejected."""
         try:
-            cmd_id = json.loads(payload)["cmd_id"]
+            members = json.loads(payload)
+            cmd_id = members["cmd_id"] or members["part_id"]
         except (ValueError, KeyError, TypeError, RecursionError):
             return
         slot = self._register.get(cmd_id) if isinstance(cmd_id, str) else None
@@ -199,7 +202,7 @@ class Line:
     def _gate(self, on_belt: OnBelt, now_ns: int) -> None:
         part = on_belt.part
         decision = decide(on_belt.slot, self._watch, now_ns)
-        del self._register[on_belt.slot.cmd_id]
+        del self._register[on_belt.slot.key]
         row = self._book.part_decided(
             on_belt.slot,
             decision,

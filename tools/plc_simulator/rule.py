@@ -63,6 +63,11 @@ class Slot:
     answer: Answer | None = None
     refused: str = ""  # why a message for this part was not used
 
+    @property
+    def key(self) -> str:
+        """What its answer is known by: counted parts have no command of their own."""
+        return self.cmd_id or self.part_id
+
 
 @dataclass(frozen=True)
 class Decision:
@@ -164,16 +169,18 @@ _TYPES: dict[str, type] = {
 
 
 def offer(watch: Watch, register: dict[str, Slot], answer: Answer) -> Slot:
-    """Put an answer to its part in the shift register (by cmd_id). The first answer is final.
+    """Put an answer to its part in the shift register. The first answer is final.
+
+    It is found by cmd_id, or by part_id where parts are counted.
 
     Raises :class:`Refused` "unmatched", "replayed" or "doubled" (a second verdict with a number of its own: the
     station broke its word); a part that a refused answer meant is marked with why.
     """
-    slot = register.get(answer.cmd_id)
+    slot = register.get(answer.cmd_id or answer.part_id)
     try:
         if slot is None:
-            raise Refused("unmatched", f"cmd_id {answer.cmd_id} is not on the belt")
-        if answer.part_id != slot.part_id:
+            raise Refused("unmatched", f"{answer.cmd_id or answer.part_id} is not on the belt")
+        if (answer.cmd_id, answer.part_id) != (slot.cmd_id, slot.part_id):
             raise Refused("unmatched", f"part {answer.part_id} answered for {slot.part_id}")
         watch.take(answer)
         if slot.answer is not None:

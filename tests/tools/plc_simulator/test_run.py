@@ -365,7 +365,7 @@ def test_wired_mode_pulses_the_cameras_line(bench: Bench) -> None:
     edges = bench.lens._pages[0]["rising"][0]
     before = int(edges[1])
     bench.station(truthful)
-    status, _ = bench.run("--mode", "wired", "--parts", "5")
+    status, _ = bench.run("--mode", "announced", "--parts", "5")
     assert status == 0
     assert int(bench.lens._pages[0]["rising"][0][1]) - before == 5
 
