@@ -7,16 +7,23 @@ from typing import Any
 import cv2
 from numpy.typing import NDArray
 
-_BAYER = {
-    # OpenCV names a pattern by its second row, GenICam by its first
-    "BayerRG8": cv2.COLOR_BayerBG2RGB,
-    "BayerGB8": cv2.COLOR_BayerGR2RGB,
-    "BayerGR8": cv2.COLOR_BayerGB2RGB,
-    "BayerBG8": cv2.COLOR_BayerRG2RGB,
+_CONVERSIONS = {
+    **{
+        f"Bayer{pattern}{bits}": code
+        for bits in (8, 10, 12)
+        # OpenCV names a pattern by its second row, GenICam by its first
+        for pattern, code in (
+            ("RG", cv2.COLOR_BayerBG2RGB),
+            ("GB", cv2.COLOR_BayerGR2RGB),
+            ("GR", cv2.COLOR_BayerGB2RGB),
+            ("BG", cv2.COLOR_BayerRG2RGB),
+        )
+    },
+    "BGR8": cv2.COLOR_BGR2RGB,
 }
 
 
 def decode(raw: NDArray[Any], pixel_format: str) -> NDArray[Any]:
-    """Pixels as the ring holds them -> (H, W) or (H, W, 3) RGB, same depth; only Bayer pictures are computed."""
-    conversion = _BAYER.get(pixel_format)
+    """Pixels as the ring holds them -> (H, W) or (H, W, 3) RGB, same depth; Mono and RGB are handed through."""
+    conversion = _CONVERSIONS.get(pixel_format)
     return raw if conversion is None else cv2.cvtColor(raw, conversion)

@@ -11,15 +11,17 @@ tracker of a child that exits unlinks what others still use.
 
 from __future__ import annotations
 
+import math
 import mmap
 import os
 import struct
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from inspector.codes import Code
 from inspector.parts import FrameRef, InspectionFault
@@ -35,12 +37,22 @@ PIXEL_TYPES: dict[str, tuple[type[np.unsignedinteger[Any]], int]] = {
     "Mono8": (np.uint8, 1),
     "Mono10": (np.uint16, 1),
     "Mono12": (np.uint16, 1),
+    "Mono14": (np.uint16, 1),
     "Mono16": (np.uint16, 1),
     "BayerRG8": (np.uint8, 1),
     "BayerGB8": (np.uint8, 1),
     "BayerGR8": (np.uint8, 1),
     "BayerBG8": (np.uint8, 1),
+    "BayerRG10": (np.uint16, 1),
+    "BayerGB10": (np.uint16, 1),
+    "BayerGR10": (np.uint16, 1),
+    "BayerBG10": (np.uint16, 1),
+    "BayerRG12": (np.uint16, 1),
+    "BayerGB12": (np.uint16, 1),
+    "BayerGR12": (np.uint16, 1),
+    "BayerBG12": (np.uint16, 1),
     "RGB8": (np.uint8, 3),
+    "BGR8": (np.uint8, 3),
 }
 
 
@@ -91,17 +103,25 @@ class Ring:
         return cls(path, writable=True)
 
     def write(self, slot: int, image: NDArray[Any]) -> int:
-        """Copy ``image`` into the slot (the one copy of a picture's life); returns the new generation."""
+        """Copy ``image`` into the slot; returns the new generation. Raises ValueError when it does not fit."""
+        return self.fill(slot, image.shape, image.dtype, lambda target: np.copyto(target, image))
+
+    def fill(self, slot: int, shape: tuple[int, ...], dtype: DTypeLike, put: Callable[[NDArray[Any]], None]) -> int:
+        """Let ``put`` write a picture of this shape into the slot (the one copy of its life).
+
+        Returns the new generation. Raises ValueError when it does not fit, and what ``put`` raises: the slot then
+        holds no picture.
+        """
+        size = math.prod(shape) * np.dtype(dtype).itemsize
         if not 0 <= slot < self.slots:
             raise ValueError(f"slot {slot} is not one of {self.slots}")
-        if image.nbytes > self.slot_bytes:
-            raise ValueError(f"a picture of {image.nbytes} bytes does not fit a slot of {self.slot_bytes}")
+        if size > self.slot_bytes:
+            raise ValueError(f"a picture of {size} bytes does not fit a slot of {self.slot_bytes}")
         generation = self._generation(slot) + 1
         # a reader in between sees no valid picture
         _SLOT.pack_into(self._map, self._head(slot), generation, 0)
-        target = np.frombuffer(self._map, image.dtype, image.size, self._start(slot))
-        np.copyto(target.reshape(image.shape), image)
-        _SLOT.pack_into(self._map, self._head(slot), generation + 1, image.nbytes)
+        put(np.frombuffer(self._map, dtype, math.prod(shape), self._start(slot)).reshape(shape))
+        _SLOT.pack_into(self._map, self._head(slot), generation + 1, size)
         return generation + 1
 
     def read(self, ref: FrameRef) -> NDArray[Any]:
