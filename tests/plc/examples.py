@@ -99,6 +99,7 @@ def examples() -> dict[str, bytes]:
 
 COMMANDS = {
     "cmd/trigger": b'{"schema":"1.0","cmd_id":"plc1-000815","part_id":"A004711","deadline_ms":300}',
+    "cmd/count": b'{"schema":"1.0","count":4711}',
     "cmd/recipe": b'{"schema":"1.0","cmd_id":"plc1-000816","recipe":8,"rev":1}',
     "cmd/start": b'{"schema":"1.0","cmd_id":"plc1-000819"}',
     "cmd/stop": b'{"schema":"1.0","cmd_id":"plc1-000820"}',
