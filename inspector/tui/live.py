@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Protocol
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from textual import events
 from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
@@ -215,7 +216,7 @@ class Panel(Lines[Reading]):
         wide, high = picture.size
         too_bright = found.saturated >= SATURATED
         return [
-            [(" focus", DIM), (f"{found.focus:.2f}".rjust(room - 16), STRONG), (f"  peak {share:4.0%}", TEXT)],
+            [(" focus", DIM), (f"{found.focus:.2f}".rjust(room - 18), STRONG), (f" {share:4.0%} of peak", TEXT)],
             [(" ", TEXT), *_bar(share, room)],
             [],
             *([(" ", TEXT), (row, TEXT)] for row in _chart(found.histogram, room, CHART)),
@@ -322,7 +323,7 @@ class LiveCamera(App[None], inherit_bindings=False):
     def compose(self) -> ComposeResult:
         """Two columns between the rows of the frame."""
         yield Heading()
-        yield Rule(())
+        yield Rule(())  # its junction is where the panel begins
         with Horizontal():
             with Vertical():
                 yield Window()
@@ -330,6 +331,10 @@ class LiveCamera(App[None], inherit_bindings=False):
             yield Panel()
         yield Note("no picture yet")
         yield Foot(KEYS)
+
+    def on_resize(self, event: events.Resize) -> None:
+        """The line between picture and figures meets the rule."""
+        self.query_one(Rule).show(((event.size.width - PANEL - 1, "┬"),))
 
     def on_mount(self) -> None:
         """Look at the source from now on."""

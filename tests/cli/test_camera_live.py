@@ -53,10 +53,10 @@ async def test_pictures_come_and_their_figures_follow_the_lens(world: World) -> 
             assert value(text(app), "exposure") == "1000 us" and value(text(app), "lost") == "0"
             peak = app.peak
             world.control.show(0, np.asarray(cv2.GaussianBlur(sharp, (0, 0), 3), np.uint8))
-            await until(pilot, lambda: "peak 100%" not in text(app), "waited for the blur")
+            await until(pilot, lambda: "100% of peak" not in text(app), "waited for the blur")
             assert app.peak == peak > 0
             await pilot.press("r")
-            await until(pilot, lambda: "peak 100%" in text(app), "waited for the new peak")
+            await until(pilot, lambda: "100% of peak" in text(app), "waited for the new peak")
             # frames that the camera took and nobody got
             world.control.arm(0, "DropFrame", count=2)
             await until(pilot, lambda: value(text(app), "lost") == "2", "waited for the lost ones")
