@@ -248,10 +248,17 @@ class Tool(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True, allow_inf_nan=False)
 
     section: ClassVar[str]  # prepare, locate, measure, read, compare, defects
+    looks: ClassVar[bool] = True  # at a picture; False: only at what earlier steps found
 
     tool: str = Field(description="Which tool does this step.")
-    view: Step | None = Field(None, description="Which view's picture; needed only when the recipe has several views.")
-    camera: str | None = Field(None, description="Which camera's picture; needed only when the recipe uses several.")
+    view: Step | None = Field(
+        None,
+        description="Which view's picture; needed only when there are several and no step it refers to says so.",
+    )
+    camera: str | None = Field(
+        None,
+        description="Which camera's picture; needed only when there are several and no step it refers to says so.",
+    )
     picture: Step | None = Field(
         None, description="The prepare step whose picture to work on; none: as the camera took it."
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field, field_validator
 
@@ -14,6 +14,8 @@ from inspector.tool import MeasureTool, Step, View
 
 class Distance(MeasureTool):
     """Distance between the anchors of two earlier steps: hole centres, middles of widths, origins of parts."""
+
+    looks: ClassVar[bool] = False
 
     tool: Literal["distance"]
     between: tuple[Step, Step] = Field(description="The two earlier measure or locate steps.")

@@ -272,13 +272,16 @@ class Spec:
         return (own or self.head.calibration), ((section, name, "calibration") if own else ("calibration",))
 
     def said(self, tool: Tool) -> str | None:
-        """The view or camera that a step names, itself or through the prepared picture it asks for."""
-        for _ in range(len(self.steps) + 1):  # not for ever, even when steps ask for each other in a ring
-            own = tool.view or tool.camera or next((n for _, n, s in tool.references() if s == OF_VIEWS), None)
-            made_by = self.steps.get(tool.picture or "")
-            if own is not None or made_by is None:
+        """The view or camera that a step names, itself or through an earlier step that it refers to."""
+        waiting, seen = [tool], set[str]()  # not for ever, even when steps refer to each other in a ring
+        while waiting:
+            now = waiting.pop(0)
+            own = now.view or now.camera or next((n for _, n, s in now.references() if s == OF_VIEWS), None)
+            if own is not None:
                 return own
-            tool = made_by
+            new = [name for _, name, _ in now.references() if name in self.steps and name not in seen]
+            seen.update(new)
+            waiting += [self.steps[name] for name in new]
         return None
 
     def source_of(self, tool: Tool) -> Source:
@@ -298,7 +301,7 @@ class Spec:
         alone = {
             self.source_of(tool).name
             for tool in self.steps.values()
-            if tool.picture is None and not any(s == OF_VIEWS for _, _, s in tool.references())
+            if tool.looks and tool.picture is None and not any(s == OF_VIEWS for _, _, s in tool.references())
         }
         return frozenset(merged - alone)
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 
@@ -161,7 +162,8 @@ def change(*keys: str, to: Any) -> Callable[[dict[str, Any]], None]:
         (change("cameras", to={"top": {}}), "cameras: found beside views; allowed: one of them"),
         (change("views", "dim", "camera", to=None), "views.dim: camera: missing, allowed: a camera in every view"),
         (change("measure", "dot", "view", to="blue"), "measure.dot.view: found 'blue', allowed: bright, dim"),
-        (change("measure", "dot", "view", to=None), "measure.dot: view: missing, allowed: bright, dim"),
+        (change("locate", "body", "view", to=None), "locate.body: view: missing, allowed: bright, dim"),
+        (change("measure", "spot", "view", to=None), "measure.spot: view: missing, allowed: bright, dim"),
         (change("measure", "dot", "camera", to="top"), "measure.dot.camera: found 'top', allowed: view: bright, dim"),
         (change("measure", "dot", "view", to="dim"), "found 'body', which looks through another view (bright)"),
         (change("views", "dim", "exposure", to="5"), "views.dim.exposure: found '5'"),
@@ -204,6 +206,15 @@ def test_step_on_a_prepared_picture_looks_through_its_view(tmp_path: Path, pictu
     assert verdict.checks[-1].view == "dim"
 
 
+def test_step_looks_through_the_view_of_what_it_refers_to(tmp_path: Path, pictures: list[Frame]) -> None:
+    text = views()
+    for name in ("dot", "leg", "apart"):  # through fixture, and through between
+        del text["measure"][name]["view"]
+    verdict = judge(load_recipe(write(tmp_path, text)), part(), pictures)
+    assert verdict.outcome is Outcome.PASS, verdict.text
+    assert [c.view for c in verdict.checks] == ["bright"] * 4 + ["dim"]
+
+
 def test_each_view_has_its_own_calibration(tmp_path: Path, pictures: list[Frame]) -> None:
     text = views()
     text["views"]["dim"]["calibration"] = "fine.yaml"
@@ -219,3 +230,92 @@ def test_calibration_that_several_views_share_is_told_once(tmp_path: Path) -> No
     with pytest.raises(FileError) as refused:
         load_recipe(write(tmp_path, text))
     assert len([p for p in refused.value.problems if "gone.yaml" in p]) == 1
+
+
+# --- steps that make one picture of several ---------------------------------------------------------------
+def bracketed() -> dict[str, Any]:
+    """Everything is found and measured on the merge of a view that is too dark and one that is too bright."""
+    recipe = good()
+    recipe["views"] = {"short": {"exposure": "100 us"}, "long": {"exposure": "1600 us"}}
+    recipe["prepare"] = {"hdr": {"tool": "merge", "views": ["short", "long"], "method": "debevec"}}
+    for step in (recipe["locate"]["body"], recipe["measure"]["dot"], recipe["measure"]["leg"]):
+        step["picture"] = "hdr"
+    return recipe
+
+
+def exposed(image: Any, view: str, exposure_us: float) -> Frame:
+    taken = shot(image, view)
+    return replace(taken, ref=replace(taken.ref, exposure_us=exposure_us))
+
+
+def test_views_that_are_unfit_alone_are_judged_as_their_merge(tmp_path: Path) -> None:
+    loaded = load_recipe(write(tmp_path, bracketed()))
+    assert loaded.shots == {"": (Shot("short", exposure_us=100.0), Shot("long", exposure_us=1600.0))}
+    dark = exposed(mark([POSE], grey=(9.0, 3.0)), "short", 100.0)
+    bright = exposed(mark([POSE], grey=(150.0, 50.0)), "long", 1600.0)
+    verdict = judge(loaded, part(), [dark, bright])
+    assert verdict.outcome is Outcome.PASS, verdict.text
+    assert {c.view for c in verdict.checks} == {"short"}
+    assert verdict.stages_us["prepare.hdr"] > 0
+    black = [exposed(np.full((320, 400), 1, np.uint8), v, us) for v, us in (("short", 100.0), ("long", 1600.0))]
+    unfit = judge(loaded, part(), black)
+    assert (unfit.outcome, unfit.code) == (Outcome.NOT_INSPECTED, Code.IMAGE_QUALITY)
+    assert "the picture that step hdr made is" in unfit.text
+
+
+def test_view_that_others_use_too_must_be_fit_alone(tmp_path: Path) -> None:
+    text = bracketed()
+    del text["measure"]["dot"]["picture"]
+    text["measure"]["dot"]["view"] = "short"
+    loaded = load_recipe(write(tmp_path, text))
+    dark = exposed(mark([POSE], grey=(9.0, 3.0)), "short", 100.0)
+    bright = exposed(mark([POSE], grey=(150.0, 50.0)), "long", 1600.0)
+    assert "the picture of view short is dark" in judge(loaded, part(), [dark, bright]).text
+
+
+def test_average_and_flat_field_of_a_view(tmp_path: Path) -> None:
+    text = good()
+    text["views"] = {"plain": {"shots": 4}}
+    text["prepare"] = {
+        "calm": {"tool": "average"},
+        "even": {"tool": "flat_field", "flat": "flat.png", "picture": "calm"},
+    }
+    for step in (text["locate"]["body"], text["measure"]["dot"], text["measure"]["leg"]):
+        step["picture"] = "even"
+    shade = np.linspace(1.0, 0.6, 400)[None]
+    path = write(tmp_path, text)
+    cv2.imwrite(str(tmp_path / "flat.png"), np.round(np.ones((320, 1)) * shade * 200).astype(np.uint8))
+    loaded = load_recipe(path)
+    assert "flat.png" in loaded.store.artefacts
+    shots = [(mark([POSE], noise=6.0, seed=n) * shade).astype(np.uint8) for n in range(4)]
+    verdict = judge(loaded, part(), [shot(image, "plain", n) for n, image in enumerate(shots)])
+    assert verdict.outcome is Outcome.PASS, verdict.text
+    before = loaded.sha
+    cv2.imwrite(str(tmp_path / "flat.png"), np.round(np.ones((320, 1)) * shade * 190).astype(np.uint8))
+    assert load_recipe(path).sha != before
+
+
+@pytest.mark.parametrize(
+    ("step", "said"),
+    [
+        ({"tool": "average"}, "its view takes 1 picture of each part; allowed: a view with shots: 2 to 16"),
+        ({"tool": "merge", "views": ["bright", "blue"]}, "prepare.p.views: found 'blue', allowed: bright, dim, side"),
+        ({"tool": "merge", "views": ["bright", "side"]}, "found 'side', which another camera takes (side, not top)"),
+        ({"tool": "merge", "views": ["bright", "dim"], "view": "dim"}, "a merge has its pictures from `views`"),
+        ({"tool": "flat_field", "view": "bright", "flat": "gone.png"}, "prepare.p.flat: found 'gone.png'"),
+        ({"tool": "flat_field", "view": "bright", "flat": "mark.png"}, "flat: 101x71 px, the pictures are 400x320 px"),
+    ],
+)
+def test_step_that_can_not_be(tmp_path: Path, step: dict[str, Any], said: str) -> None:
+    text = views()
+    text["views"]["side"] = {"camera": "side"}
+    text["prepare"] = {"p": {"view": "bright", **step} if step["tool"] == "average" else step}
+    with pytest.raises(FileError) as refused:
+        load_recipe(write(tmp_path, text))
+    assert any(said in p for p in refused.value.problems), refused.value.problems
+
+
+def test_merge_in_a_recipe_without_views(tmp_path: Path) -> None:
+    text = good()
+    text["prepare"] = {"p": {"tool": "merge", "views": ["a", "b"]}}
+    assert "found 'a', allowed: views of the recipe, which has none" in "".join(read_spec(write(tmp_path, text))[2])
