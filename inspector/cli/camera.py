@@ -8,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Optional
 
-import cv2
 import typer
 from numpy.typing import NDArray
 
@@ -16,7 +15,7 @@ from inspector.acquire import visit
 from inspector.acquire.camera import DeviceError, Exposure
 from inspector.acquire.probe import probe
 from inspector.acquire.visit import Feature
-from inspector.cli import camera_live, camera_settings
+from inspector.cli import camera_live, camera_reference, camera_settings
 from inspector.cli.camera_base import (
     CameraArgument,
     ProducerOption,
@@ -24,6 +23,7 @@ from inspector.cli.camera_base import (
     columns,
     known,
     new_file,
+    png,
     told,
     write_file,
 )
@@ -35,6 +35,7 @@ _WIDTH = 34  # of the column with the values
 
 app = typer.Typer(no_args_is_help=True, help="Cameras: list, look at, set up, save and compare their settings.")
 app.command("live")(camera_live.live_camera)
+app.command("reference")(camera_reference.reference)
 app.command("save")(camera_settings.save)
 app.command("apply")(camera_settings.apply)
 app.command("diff")(camera_settings.diff)
@@ -125,15 +126,6 @@ def _listed(features: Sequence[Feature], wanted: set[str]) -> Iterator[str]:
         mark = "*" if feature.name in wanted else " "
         allowed = f"  {feature.allowed}" if feature.allowed and feature.access != "RO" else ""
         yield f"{mark} {feature.name.ljust(width)}  {feature.access}  {value.ljust(_WIDTH)}{allowed}".rstrip()
-
-
-def png(image: NDArray[Any]) -> bytes:
-    """(H, W) or (H, W, 3) RGB, 8 or 16 bits, as a lossless PNG file."""
-    bgr = image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
-    done, data = cv2.imencode(".png", bgr)
-    if not done:
-        raise DeviceError("the picture can't be packed as PNG")
-    return data.tobytes()
 
 
 def _figures(exposure: Exposure, raw: NDArray[Any], shown: NDArray[Any]) -> Iterator[str]:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated, Any, Optional
 
+import cv2
 import typer
+from numpy.typing import NDArray
 
 from inspector.acquire.camera import DeviceError
 from inspector.acquire.visit import Visit
@@ -15,6 +17,7 @@ from inspector.config import CameraConfig, load_station
 from inspector.yamlfile import FileError
 
 STATION = Path("firmware_config/station.yaml")
+OPEN_LIMIT_S = 20.0  # a camera is open by then, its producer's process included
 
 CameraArgument = Annotated[str, typer.Argument(help="The station's name for it, or its serial number.")]
 StationOption = Annotated[Optional[Path], typer.Option("--station", help=f"Station file; default {STATION}.")]  # noqa: UP007,UP045 - typer reads this on Python 3.10 too
@@ -119,3 +122,12 @@ def write_file(path: Path, data: bytes) -> None:
     except OSError as error:
         beside.unlink(missing_ok=True)
         raise Trouble(f"{path}: can't be written: {error.strerror}") from None
+
+
+def png(image: NDArray[Any]) -> bytes:
+    """(H, W) or (H, W, 3) RGB, 8 or 16 bits, as a lossless PNG file."""
+    bgr = image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
+    done, data = cv2.imencode(".png", bgr)
+    if not done:
+        raise Trouble("the picture can't be packed as PNG")
+    return data.tobytes()

@@ -14,14 +14,22 @@ import typer
 from inspector.acquire import live
 from inspector.acquire.camera import DeviceError
 from inspector.acquire.visit import Visit
-from inspector.cli.camera_base import CameraArgument, ProducerOption, StationOption, Trouble, known, sentence, told
+from inspector.cli.camera_base import (
+    OPEN_LIMIT_S,
+    CameraArgument,
+    ProducerOption,
+    StationOption,
+    Trouble,
+    known,
+    sentence,
+    told,
+)
 from inspector.cli.figures import Figures, Region, figures
 from inspector.pixels import decode
 
 if TYPE_CHECKING:
     from inspector.tui.live import Picture
 
-OPEN_LIMIT_S = 20.0
 QUIET_S = 2.0  # so long without a picture is said
 AGAIN_S = 1.0
 _RATE_OVER_S = 3.0
