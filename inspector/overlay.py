@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from inspector.parts import CheckOutcome, Outcome, Point, Shape, Verdict
+from inspector.parts import CheckOutcome, FrameRef, Outcome, Point, Shape, Verdict
 
 Colour = tuple[int, int, int]
 
@@ -22,24 +22,35 @@ _SHIFT = 4  # bits of sub-pixel position that OpenCV draws with
 _LIMIT_PX = 1 << 14  # a shape far outside must not overflow OpenCV's integers
 
 
-def draw(image: NDArray[Any], verdict: Verdict) -> NDArray[np.uint8]:
+def shown(verdict: Verdict) -> int:
+    """Which of the verdict's frames people are to see first: that of the first check that failed, else the first."""
+    for outcome in (CheckOutcome.FAIL, CheckOutcome.MISSING):
+        for check in verdict.checks:
+            if check.outcome is outcome:
+                return next((n for n, ref in enumerate(verdict.frames) if check.on(ref)), 0)
+    return 0
+
+
+def draw(image: NDArray[Any], verdict: Verdict, ref: FrameRef | None = None) -> NDArray[np.uint8]:
     """The picture (H, W) or (H, W, 3) RGB, uint8 or uint16, with the verdict's shapes: RGB (H, W, 3) uint8.
 
     What failed is drawn last, thick and with its words; the verdict's sentence stands in a bar at the top.
+    ``ref``: the picture's passport; only what was checked on it is drawn. None: everything.
     """
     canvas = _rgb(image)
+    checks = [check for check in verdict.checks if ref is None or check.on(ref)]
     size = max(canvas.shape[:2]) / 1000
     thin, thick = max(1, round(size)), max(2, round(3 * size))
-    for check in verdict.checks:
+    for check in checks:
         if check.outcome is CheckOutcome.PASS:
             for shape in check.shapes:
                 _shape(canvas, shape, QUIET if shape.role == "region" else GOOD, thin)
-    for check in verdict.checks:
+    for check in checks:
         if check.outcome is not CheckOutcome.PASS:
             colour = UNSURE if check.not_inspected else BAD
             for shape in check.shapes:
                 _shape(canvas, shape, colour, thin if shape.role == "region" and len(check.shapes) > 1 else thick)
-    for check in verdict.checks:
+    for check in checks:
         if check.outcome is not CheckOutcome.PASS and check.shapes:
             colour = UNSURE if check.not_inspected else BAD
             _label(canvas, check.text.split(":")[0], check.shapes[0], colour, 0.55 * max(size, 0.7))

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from inspector.overlay import BAD, GOOD, UNSURE, draw
+from inspector.overlay import BAD, GOOD, UNSURE, draw, shown
 from inspector.parts import Check, CheckOutcome, Outcome, Shape, Verdict
-from tests.recipe.pictures import part
+from tests.recipe.pictures import frame, part
 
 GROUND = np.full((200, 300), 120, np.uint8)
 RING = Shape("circle", ((150.0, 120.0),), 30.0)
@@ -117,3 +117,32 @@ def test_words_in_any_script_do_no_harm() -> None:
     check = Check("b", CheckOutcome.FAIL, 1110, "Bohrung ±0,05 zu groß " * 20, shapes=(RING,))
     drawn = draw(GROUND, replace(verdict(check), text="螺栓 ±" * 200))
     assert drawn.shape == (200, 300, 3)
+
+
+def test_each_picture_shows_what_was_checked_on_it() -> None:
+    here, there = (replace(frame(GROUND).ref, view=view) for view in ("bright", "dark"))
+    both = verdict(bad(RING, view="dark"), bad(Shape("circle", ((60.0, 120.0),), 30.0), view="bright"))
+    both = replace(both, frames=(here, there))
+    red = {ref.view: near(draw(GROUND, both, ref), BAD) for ref in both.frames}
+    assert red["bright"][120, 28:33].any() and not red["bright"][120, 178:184].any()
+    assert red["dark"][120, 178:184].any() and not red["dark"][120, 28:33].any()
+    assert near(draw(GROUND, both), BAD)[120, [30, 180]].any()
+
+
+def test_people_see_the_picture_of_what_failed_first() -> None:
+    frames = tuple(replace(frame(GROUND).ref, view=view) for view in ("bright", "dark", "side"))
+    missing = Check("b", CheckOutcome.MISSING, 1110, "no edge", view="dark")
+    passed = replace(good(RING), view="bright")
+
+    def first(*checks: Check) -> int:
+        return shown(replace(verdict(*checks), frames=frames))
+
+    assert first(passed, missing) == 1
+    assert first(passed, missing, bad(RING, view="side")) == 2
+    assert first(passed) == first() == first(bad(RING, view="gone")) == 0
+
+
+def test_checks_of_a_recipe_without_views_belong_to_their_camera() -> None:
+    top, side = (frame(GROUND, camera).ref for camera in ("top", "side"))
+    assert bad(view="side").on(side) and not bad(view="side").on(top)
+    assert bad().on(top) and bad().on(side)

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from inspector.archive.retention import Retention
 from inspector.child import Channel, start
-from inspector.overlay import draw
+from inspector.overlay import draw, shown
 from inspector.parts import FrameRef, InspectionFault, Outcome, Verdict
 from inspector.pixels import decode
 from inspector.ring import RingReader
@@ -52,6 +52,7 @@ class Archivist:
 
     def _keep(self, verdict: Verdict, store: bool) -> Kept:
         picture, preview, error = "", "", ""
+        first = shown(verdict)
         for index, ref in enumerate(verdict.frames):
             try:
                 raw = self._rings.read(ref).copy()
@@ -61,10 +62,12 @@ class Archivist:
                 _log.warning("picture of part %d is gone: %s", verdict.part.seq, fault.text)
                 continue
             try:
-                if index == 0:
+                if index == first:
                     preview = self._preview(verdict, ref, raw)
                 if store:
-                    picture, error = self._store(verdict, ref, raw)
+                    stored, trouble = self._store(verdict, ref, raw)
+                    picture = stored if index == first or not picture else picture
+                    error = error or trouble
             except (OSError, cv2.error) as problem:
                 error = f"picture of part {verdict.part.seq} can't be written: {problem}"
                 _log.error("%s", error)
@@ -94,11 +97,12 @@ class Archivist:
     def _store(self, verdict: Verdict, ref: FrameRef, raw: NDArray[Any]) -> tuple[str, str]:
         rank = verdict.outcome.value.lower()
         day = time.strftime("%Y-%m-%d", time.gmtime())
-        stem = f"{day}/{verdict.part.seq:010d}-{_safe(verdict.part.trigger.part_id)}-{ref.camera}"
-        colour = raw if raw.ndim == 2 else cv2.cvtColor(raw, cv2.COLOR_RGB2BGR)
+        stem = f"{day}/{verdict.part.seq:010d}-{_safe(verdict.part.trigger.part_id)}-{_whose(verdict, ref)}"
+        # a mosaic stays one: its colours can be computed again
+        colour = raw if raw.ndim == 2 else cv2.cvtColor(decode(raw, ref.pixel_format), cv2.COLOR_RGB2BGR)
         files = [(f"{stem}.png", cv2.imencode(".png", colour)[1].tobytes())]
         if verdict.outcome is Outcome.FAIL:
-            drawn = cv2.cvtColor(draw(decode(raw, ref.pixel_format), verdict), cv2.COLOR_RGB2BGR)
+            drawn = cv2.cvtColor(draw(decode(raw, ref.pixel_format), verdict, ref), cv2.COLOR_RGB2BGR)
             files.append((f"{stem}-annotated.jpg", cv2.imencode(".jpg", drawn)[1].tobytes()))
         files.append((f"{stem}.json", verdict_to_json(verdict)))
         why = self._retention.room(sum(len(data) for _, data in files), rank)
@@ -107,6 +111,12 @@ class Archivist:
         # the picture alone must survive a power cut: the rest is made from it and from the ledger
         paths = [self._retention.write(rank, name, data, synced=i == 0) for i, (name, data) in enumerate(files)]
         return str(paths[0]), ""
+
+
+def _whose(verdict: Verdict, ref: FrameRef) -> str:
+    """``top``, ``top-dark``, or with its number where the view has several pictures: ``top-dark-2``."""
+    several = sum((other.camera, other.view) == (ref.camera, ref.view) for other in verdict.frames) > 1
+    return "-".join([ref.camera, *([ref.view] if ref.view else []), *([str(ref.shot + 1)] if several else [])])
 
 
 def _safe(part_id: str) -> str:

@@ -126,6 +126,36 @@ def test_a_preview_alone_when_nothing_is_to_be_kept(archive: Archive, ring: Ring
     assert kept.picture == "" and Path(kept.preview.rpartition("@")[0]).is_file()
 
 
+def test_every_view_is_kept_under_its_name_and_the_one_that_failed_is_shown(archive: Archive, ring: Ring) -> None:
+    bright = replace(filled(ring, np.full((320, 640), 200, np.uint8), "Mono8", 0), view="bright")
+    dark = replace(filled(ring, np.full((320, 640), 90, np.uint8), "Mono8", 1), view="dark")
+    asked = verdict("FAIL", bright, seq=91)
+    check = replace(asked.checks[0], view="dark")
+    asked = replace(asked, checks=(check,), frames=(bright, dark, replace(dark, shot=1)))
+    kept: Kept = archive.ask(Keep(asked, True))
+    assert kept.error == "" and Path(kept.picture).name.endswith("-top-dark-1.png")
+    names = {
+        path.name.split("x-", 1)[1] for path in Path(kept.picture).parent.glob("*-P_1____x-*") if "91" in path.name
+    }
+    assert {n for n in names if n.endswith(".png")} == {"top-bright.png", "top-dark-1.png", "top-dark-2.png"}
+    assert cv2.imread(kept.preview.rpartition("@")[0], cv2.IMREAD_UNCHANGED).max() == 90
+    drawn = {
+        n: cv2.imread(str(Path(kept.picture).parent / f"{91:010d}-P_1____x-{n}-annotated.jpg"))
+        for n in ("top-bright", "top-dark-1")
+    }
+    spread = {n: int(((i.max(axis=2).astype(int) - i.min(axis=2))[60:] > 80).sum()) for n, i in drawn.items()}
+    assert spread["top-bright"] == 0 and spread["top-dark-1"] > 100
+
+
+def test_colours_are_kept_whichever_way_round_they_came(archive: Archive, ring: Ring) -> None:
+    image = np.zeros((320, 640, 3), np.uint8)
+    image[..., 0] = 200
+    found = [
+        cv2.imread(archive.ask(Keep(verdict("PASS", filled(ring, image, f)), True)).picture) for f in ("RGB8", "BGR8")
+    ]
+    assert [tuple(int(v) for v in picture[0, 0]) for picture in found] == [(0, 0, 200), (200, 0, 0)]
+
+
 def test_a_slot_that_was_overwritten_is_no_picture_and_no_full_disk(archive: Archive, ring: Ring) -> None:
     ref = filled(ring, noise((320, 640)), "Mono8")
     ring.write(0, noise((320, 640)))
