@@ -139,10 +139,18 @@ class Plc(Peer):
 class Walk:
     """See the module's text."""
 
-    def __init__(self, folder: Path, *, files: list[dict[str, Any]] | None = None, **station: Any) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        files: list[dict[str, Any]] | None = None,
+        devices: int = 1,
+        sensor: tuple[int, int] = (ROWS, COLUMNS),
+        **station: Any,
+    ) -> None:
         build()
         self.folder = folder
-        self.control = CameraControl.create(folder / "camera.control", devices=1, sensor=(ROWS, COLUMNS))
+        self.control = CameraControl.create(folder / "camera.control", devices=devices, sensor=sensor)
         (folder / "recipes").mkdir()
         for one in files or [recipe(1), recipe(2, bright=False)]:
             self.write_recipe(one)
