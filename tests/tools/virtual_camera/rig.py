@@ -18,6 +18,8 @@ from tools.virtual_camera.control import CTI, CameraControl
 
 ERRORS = (gentl.GenericException, genapi.GenericException)
 ROWS, COLUMNS = 480, 640
+GEV = os.environ.get("VIRTUAL_CAMERA_TLTYPE") == "GEV"
+FIRST = 1 if GEV else 0  # frame id after AcquisitionStart
 
 
 def cti() -> Path:

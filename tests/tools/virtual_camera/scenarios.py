@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from tests.tools.virtual_camera.rig import (
     COLUMNS,
     ERRORS,
+    FIRST,
     ROWS,
     camera,
     control,
@@ -393,14 +394,14 @@ def fault_drop_frame() -> None:
         cam.software()
         cam.acquirer.start()
         link.arm(0, "DropFrame", skip=1, count=2)
-        assert [cam.shot_id() for _ in range(4)] == [0, None, None, 3], "a gap in the frame ids"
+        assert [cam.shot_id() for _ in range(4)] == [FIRST, None, None, FIRST + 3], "a gap in the frame ids"
         cam.set(SimFault="DropFrame", SimFaultSkip=0, SimFaultCount=1)
         cam.nodes.SimFaultArm.execute()
-        assert [cam.shot_id() for _ in range(2)] == [None, 5]
+        assert [cam.shot_id() for _ in range(2)] == [None, FIRST + 5]
         link.arm(0, "DropFrame", skip=5)
         cam.set(SimFault="None")
         cam.nodes.SimFaultArm.execute()
-        assert [cam.shot_id() for _ in range(7)] == list(range(6, 13)), "disarmed"
+        assert [cam.shot_id() for _ in range(7)] == list(range(FIRST + 6, FIRST + 13)), "disarmed"
         assert (link.counters(0).dropped, cam.incomplete.count) == (3, 0)
         cam.acquirer.stop()
 
@@ -411,7 +412,7 @@ def fault_lose_trigger() -> None:
         cam.software()
         cam.acquirer.start()
         link.arm(0, "LoseTrigger", skip=1)
-        assert [cam.shot_id() for _ in range(3)] == [0, None, 1], "no gap in the frame ids"
+        assert [cam.shot_id() for _ in range(3)] == [FIRST, None, FIRST + 1], "no gap in the frame ids"
         counters = link.counters(0)
         assert (counters.lost, counters.triggers, counters.missed) == (1, 2, 0)
         cam.acquirer.stop()
@@ -424,7 +425,7 @@ def fault_incomplete() -> None:
         cam.set(ChunkModeActive=True)
         cam.acquirer.start()
         link.arm(0, "Incomplete", count=2, filled_percent=30)
-        assert [cam.shot_id() for _ in range(3)] == [None, None, 2]
+        assert [cam.shot_id() for _ in range(3)] == [None, None, FIRST + 2]
         assert cam.incomplete.count == 2 and link.counters(0).incomplete == 2
         cam.acquirer.stop()
 
@@ -436,21 +437,21 @@ def fault_delay() -> None:
         cam.software()
         cam.acquirer.start()
         link.show(0, np.full((ROWS, COLUMNS), 1, np.uint8))
-        assert cam.shot_id() == 0
+        assert cam.shot_id() == FIRST
         link.arm(0, "Delay", delay_ms=120)
         assert cam.shot_id(0.03) is None
         link.show(0, np.full((ROWS, COLUMNS), 2, np.uint8))
         got = cam.shot()
-        assert got is not None and got[0] == 1 and got[1][0, 0] == 1, "the old frame"
+        assert got is not None and got[0] == FIRST + 1 and got[1][0, 0] == 1, "the old frame"
         got = cam.frame()
-        assert got is not None and got[0] == 2 and got[1][0, 0] == 2, "in order behind it"
+        assert got is not None and got[0] == FIRST + 2 and got[1][0, 0] == 2, "in order behind it"
         assert link.counters(0).delayed == 1
 
         link.arm(0, "Delay", delay_ms=60_000)
         assert cam.shot_id(0.01) is None
         cam.acquirer.stop()  # takes the late one with it
         cam.acquirer.start()
-        assert cam.shot_id() == 0
+        assert cam.shot_id() == FIRST
         cam.acquirer.stop()
 
 
@@ -559,7 +560,7 @@ def disconnect() -> None:
         cam.software()
         cam.acquirer.start()
         for style in ("Silent", "Error", "Strict", "Block"):
-            assert cam.shot_id() == 0
+            assert cam.shot_id() == FIRST
             link.disconnect(0, style=style, block_ms=30)
             try:
                 silent = cam.frame(timeout=0.02) is None
@@ -591,7 +592,7 @@ def disconnect() -> None:
         # by feature, at a frame, back by itself
         cam.set(SimFault="Disconnect", SimFaultSkip=2, SimGoneMs=100, SimLossStyle="Error", SimSettingsLost=False)
         cam.nodes.SimFaultArm.execute()
-        assert [cam.shot_id(), cam.shot_id()] == [0, 1]
+        assert [cam.shot_id(), cam.shot_id()] == [FIRST, FIRST + 1]
         cam.trigger()
         wait_for(lambda: cam.acquirer.device.access_status == 3)
         time.sleep(0.15)
@@ -624,7 +625,7 @@ def reopen_many_times() -> None:
             cam = open_camera(library)
             cam.software()
             cam.acquirer.start()
-            assert cam.shot_id() == 0
+            assert cam.shot_id() == FIRST
             if i % 2:
                 link.disconnect(0, style="Strict")
                 cam.force_close(library)

@@ -16,13 +16,13 @@ from tools.virtual_camera.control import CameraControl, build
 ROOT = Path(__file__).resolve().parents[3]
 
 
-def run(name: str, **environment: str) -> subprocess.CompletedProcess[str]:
+def run(name: str, module: str = "scenarios", **environment: str) -> subprocess.CompletedProcess[str]:
     kept = {k: v for k, v in os.environ.items() if not k.startswith("VIRTUAL_CAMERA_") or k.endswith("_CTI")}
     preload = os.environ.get("VIRTUAL_CAMERA_PRELOAD")  # the sanitizer's library, see `make asan-test`
     if preload:
         kept["LD_PRELOAD"] = preload
     return subprocess.run(
-        [sys.executable, "-m", "tests.tools.virtual_camera.scenarios", name],
+        [sys.executable, "-m", f"tests.tools.virtual_camera.{module}", name],
         cwd=ROOT,
         env={**kept, **environment},
         capture_output=True,
@@ -84,6 +84,64 @@ def test_scenario(name: str, path: Path) -> None:
     check(run(name, VIRTUAL_CAMERA_CONTROL=str(path)))
 
 
+@pytest.mark.parametrize("tl_type", ["Custom", "GEV"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "extra_trigger",
+        "duplicate",
+        "out_of_order",
+        "wrong_frame_id",
+        "stream_error",
+        "port_error",
+        "slow_port",
+        "open_busy",
+        "settings_lost",
+        "overheat",
+        "line_stuck",
+        "bad_image",
+        "size_mismatch",
+        "bad_chunk",
+        "every_fault",
+    ],
+)
+def test_fault(name: str, tl_type: str, path: Path) -> None:
+    check(run(name, "fault_scenarios", VIRTUAL_CAMERA_CONTROL=str(path), VIRTUAL_CAMERA_TLTYPE=tl_type))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "fault_drop_frame",
+        "fault_lose_trigger",
+        "fault_incomplete",
+        "fault_delay",
+        "disconnect",
+        "reopen_many_times",
+        "stop_in_the_middle",
+        "pixel_formats",
+    ],
+)
+def test_scenario_under_gev(name: str, path: Path) -> None:
+    check(run(name, VIRTUAL_CAMERA_CONTROL=str(path), VIRTUAL_CAMERA_TLTYPE="GEV"))
+
+
+@pytest.mark.parametrize("tl_type", ["Custom", "GEV"])
+@pytest.mark.parametrize("name", ["personality", "trigger_counter", "clock", "sequencer"])
+def test_sensor(name: str, tl_type: str, path: Path) -> None:
+    check(run(name, "sensor_scenarios", VIRTUAL_CAMERA_CONTROL=str(path), VIRTUAL_CAMERA_TLTYPE=tl_type))
+
+
+@pytest.mark.parametrize("name", ["no_sequencer_by_option", "lights", "noise", "fixed_pattern"])
+def test_optics(name: str, path: Path) -> None:
+    check(run(name, "sensor_scenarios", VIRTUAL_CAMERA_CONTROL=str(path)))
+
+
+def test_a_camera_without_a_sequencer(path: Path) -> None:
+    environment = {"VIRTUAL_CAMERA_CONTROL": str(path), "VIRTUAL_CAMERA_SEQUENCER": "off"}
+    check(run("no_sequencer", "sensor_scenarios", **environment))
+
+
 def write_pnm(file: Path, image: np.ndarray) -> None:
     kind = b"P6" if image.ndim == 3 else b"P5"
     file.write_bytes(kind + b"\n# a comment\n%d %d\n255\n" % image.shape[1::-1] + image.tobytes())
@@ -108,6 +166,8 @@ def test_without_anything_there_is_a_test_pattern() -> None:
         ({"VIRTUAL_CAMERA_CONTROL": "OLD"}, "has layout 99, this camera needs 2"),
         ({"VIRTUAL_CAMERA_CONTROL": "SHORT"}, "is damaged"),
         ({"VIRTUAL_CAMERA_DEVICES": "9"}, 'VIRTUAL_CAMERA_DEVICES is "9", allowed is 1 to 4'),
+        ({"VIRTUAL_CAMERA_TLTYPE": "U3V"}, 'VIRTUAL_CAMERA_TLTYPE is "U3V", allowed is Custom or GEV'),
+        ({"VIRTUAL_CAMERA_SEQUENCER": "no"}, 'VIRTUAL_CAMERA_SEQUENCER is "no", allowed is on or off'),
         ({"VIRTUAL_CAMERA_SENSOR": "12x"}, 'VIRTUAL_CAMERA_SENSOR is "12x", allowed is'),
         ({"VIRTUAL_CAMERA_FOLDER": "EMPTY"}, "holds no .pgm or .ppm picture"),
         ({"VIRTUAL_CAMERA_FOLDER": "BROKEN"}, "cut.pgm is not an 8-bit binary PGM or PPM"),
