@@ -55,11 +55,12 @@ def decode_picture(data: bytes, path: str) -> NDArray[Any]:
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
 
 
-def as_frame(image: NDArray[Any], camera: str = "file") -> Frame:
+def as_frame(image: NDArray[Any], camera: str = "file", view: str = "", shot: int = 0, exposure_us: float = 0) -> Frame:
     """A picture from disk as a frame, for :func:`inspector.recipe.judge.judge`."""
     grey = image.ndim == 2
     pixel_format = ("Mono16" if image.dtype == np.uint16 else "Mono8") if grey else "RGB8"
-    ref = FrameRef(camera, 1, "", 0, 1, image.shape[1], image.shape[0], pixel_format, 0.0, 0.0, 0, 0, 0)
+    height, width = image.shape[:2]
+    ref = FrameRef(camera, 1, "", 0, 1, width, height, pixel_format, exposure_us, 0.0, 0, 0, 0, view=view, shot=shot)
     return Frame(ref, image)
 
 
