@@ -1,0 +1,1 @@
+"""Proofs of what docs/camera.md promises; each is a make target."""
