@@ -6,8 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from numpy.typing import NDArray
-
+from inspector.acquire.unpack import Raw
 from inspector.wire import Shot
 
 
@@ -20,12 +19,13 @@ class SettingsError(DeviceError):
 
 
 class IncompleteFrame(Exception):
-    """A picture came, but not all of it; what could be known about it all the same."""
+    """A picture came, but not all of it; ``why`` is a sentence without its subject: "sent an incomplete picture"."""
 
-    def __init__(self, frame_id: int | None = None, exposed_ns: int = 0) -> None:
-        super().__init__("a picture came incomplete")
-        self.frame_id = frame_id
-        self.exposed_ns = exposed_ns  # as in Exposure
+    def __init__(self, why: str = "sent an incomplete picture; check its cable") -> None:
+        super().__init__(why)
+        self.why = why
+        self.frame_id: int | None = None  # what could be known about it all the same
+        self.exposed_ns = 0  # as in Exposure
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Exposure:
     frame_id: int
     width: int
     height: int
-    pixel_format: str  # SFNC name
+    pixel_format: str  # SFNC name of the unpacked pixels
     exposure_us: float
     gain_db: float
     device_timestamp_ns: int
@@ -46,8 +46,8 @@ class Exposure:
     wrong: str = ""  # what the camera says about this picture that was not wanted: "exposure was 500 us, wanted ..."
 
 
-Take = Callable[[NDArray[Any]], None]
-"""Called with the pixels, (H, W) or (H, W, 3), valid only during the call: copy them out."""
+Take = Callable[[Raw], None]
+"""Called with the pixels as they came, valid only during the call: copy them out."""
 
 
 class Camera(Protocol):
@@ -66,6 +66,10 @@ class Camera(Protocol):
 
     def trigger(self, shot: int = 0) -> None:
         """Make ready for the planned shot of this number and fire the software trigger."""
+        ...
+
+    def ready(self) -> None:
+        """The part has all its pictures: make ready for the next one's first."""
         ...
 
     def pulses(self) -> int | None:

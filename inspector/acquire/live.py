@@ -33,6 +33,7 @@ from numpy.typing import NDArray
 
 from inspector.acquire import apart
 from inspector.acquire.camera import Camera, DeviceError, Exposure, IncompleteFrame
+from inspector.acquire.unpack import Raw
 from inspector.acquire.visit import Visit, open_camera
 from inspector.parts import FrameRef, InspectionFault
 from inspector.ring import PIXEL_TYPES, Ring
@@ -220,16 +221,18 @@ class Taker:
         if exposure is None:
             camera.check()
             return
+        if exposure.wrong:
+            raise DeviceError(f"{exposure.wrong}: somebody changed the settings")
         if self._next_id is not None and exposure.frame_id > self._next_id:
             self._lost += exposure.frame_id - self._next_id
         self._next_id = exposure.frame_id + 1
         told = {"frame": asdict(exposure), "slot": self._slot, "generation": self._generation, "lost": self._lost}
         self._tell({**told, "received_ns": time.monotonic_ns()})
 
-    def _copy(self, image: NDArray[Any]) -> None:
+    def _copy(self, raw: Raw) -> None:
         assert self._ring is not None  # noqa: S101  # made when the camera was opened
         self._slot = (self._slot + 1) % SLOTS
-        self._generation = self._ring.write(self._slot, image)
+        self._generation = self._ring.fill(self._slot, raw.shape, raw.dtype, raw.into)
 
     def _tell(self, message: Mapping[str, Any]) -> None:
         with contextlib.suppress(BlockingIOError):  # a parent that looks elsewhere misses pictures, not the camera

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from inspector.acquire.camera import DeviceError, Exposure
+from inspector.acquire.unpack import Raw
 from inspector.parts import FrameRef
 from inspector.ring import PIXEL_TYPES, Ring
 
@@ -70,12 +70,12 @@ class Slots:
         # a slot of an earlier, smaller ring is nobody's any more
         self._free.extend(s for s in slots if s in range(self.count) and s not in self._free)
 
-    def copy(self, image: NDArray[Any]) -> None:
+    def copy(self, raw: Raw) -> None:
         """The one copy of a picture's life."""
         # the slot stays free until the picture gets its passport: most strays never do
         self._generation = 0
         if self._free and self._ring is not None:
-            self._generation = self._ring.write(self._free[0], image)
+            self._generation = self._ring.fill(self._free[0], raw.shape, raw.dtype, raw.into)
 
     def passport(self, exposure: Exposure, triggered_ns: int, view: str, shot: int) -> FrameRef | None:
         """What was copied last, as the station's; None when no slot was free for it."""

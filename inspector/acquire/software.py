@@ -70,6 +70,7 @@ class Software:
             raise
         else:
             self._at.channel.send(Captured(capture.seq, tuple(frames)))
+            self._at.camera.ready()
 
     def _fail(self, capture: Capture, fault: InspectionFault) -> None:
         self._at.channel.send(CaptureFailed(capture.seq, fault.code, fault.text))
@@ -103,10 +104,9 @@ class Software:
         while time.monotonic_ns() < limit_ns:
             try:
                 exposure = self._at.camera.fetch(SLICE_S, self._at.slots.copy)
-            except IncompleteFrame:
+            except IncompleteFrame as lost:
                 self._doubt()
-                text = f"{who} sent an incomplete picture; check its cable"
-                raise InspectionFault(Code.NO_FRAME, text) from None
+                raise InspectionFault(Code.NO_FRAME, f"{who} {lost.why}") from None
             if exposure is None:
                 self._at.listen()
             elif self._older(exposure, fired_ns):
@@ -154,7 +154,7 @@ class Software:
         """Nothing has been asked for: whatever comes now is nobody's. Returns how many came."""
         for count in range(DRAIN_LIMIT):
             try:
-                exposure = self._at.camera.fetch(0.0, lambda image: None)
+                exposure = self._at.camera.fetch(0.0, lambda raw: None)
             except IncompleteFrame:
                 self._at.stray("incomplete")
                 self._next_id = self._next_count = None

@@ -179,11 +179,13 @@ def _picture(visit: Visit) -> Mapping[str, Any]:
             camera.trigger()
         try:
             exposure = _fetched(camera, visit.wait_s, taken)
-        except IncompleteFrame:
-            raise DeviceError(f"camera {visit.serial} sent an incomplete picture; check its cable") from None
+        except IncompleteFrame as lost:
+            raise DeviceError(f"camera {visit.serial} {lost.why}") from None
     if exposure is None:
         why = " of the trigger" if visit.trigger == "software" else ": no pulse came on its trigger wire"
         raise DeviceError(f"camera {visit.serial} sent no picture within {visit.wait_s:g} s{why}")
+    if exposure.wrong:
+        raise DeviceError(f"camera {visit.serial}: {exposure.wrong}: somebody changed the settings")
     np.save(visit.pixels, taken[0])
     return {"exposure": asdict(exposure)}
 
@@ -191,7 +193,7 @@ def _picture(visit: Visit) -> Mapping[str, Any]:
 def _fetched(camera: Any, limit_s: float, taken: list[NDArray[Any]]) -> Exposure | None:
     end = time.monotonic() + limit_s
     while (left_s := end - time.monotonic()) > 0:
-        exposure: Exposure | None = camera.fetch(min(left_s, 0.1), lambda image: taken.append(image.copy()))
+        exposure: Exposure | None = camera.fetch(min(left_s, 0.1), lambda raw: taken.append(raw.array()))
         if exposure is not None:
             return exposure
     return None

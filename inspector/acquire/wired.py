@@ -52,7 +52,7 @@ class Wired:
         try:
             exposure = self._at.camera.fetch(0.0, self._at.slots.copy)
         except IncompleteFrame as lost:
-            why = f"camera {self._at.name} sent an incomplete picture; check its cable"
+            why = f"camera {self._at.name} {lost.why}"
             self._pulse(None, lost.frame_id, None, lost.exposed_ns or time.monotonic_ns(), why)
             return
         if exposure is None:

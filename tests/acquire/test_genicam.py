@@ -17,7 +17,8 @@ ROOT = Path(__file__).resolve().parents[2]
 @pytest.mark.parametrize(
     "names",
     [
-        ("settings", "failed_opening", "formats", "chunks", "plugged_in_later"),
+        ("settings", "failed_opening", "chunks", "plugged_in_later"),
+        ("formats", "colours"),
         ("faults",),
         ("reopening",),
         ("side_effects", "no_producers"),
@@ -25,11 +26,12 @@ ROOT = Path(__file__).resolve().parents[2]
     ],
     ids=lambda names: names[0],
 )
-def test_scenario(names: tuple[str, ...], world: World) -> None:
+@pytest.mark.parametrize("tl_type", ["Custom", "GEV"])
+def test_scenario(tl_type: str, names: tuple[str, ...], world: World) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "tests.acquire.scenarios", *names],
         cwd=ROOT,
-        env={**os.environ, **world.environment},
+        env={**os.environ, **world.environment, "VIRTUAL_CAMERA_TLTYPE": tl_type},
         capture_output=True,
         text=True,
         timeout=60,

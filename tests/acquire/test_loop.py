@@ -15,6 +15,7 @@ import pytest
 
 from inspector.acquire.camera import Exposure, IncompleteFrame, Take
 from inspector.acquire.process import CameraLoop
+from inspector.acquire.unpack import Raw
 from inspector.child import Channel
 from inspector.codes import Code
 from inspector.config import CameraConfig, IdentityConfig
@@ -56,6 +57,9 @@ class Scripted:
     def plan(self, shots: Sequence[Shot]) -> None:
         self.shots = tuple(shots)
 
+    def ready(self) -> None:
+        pass
+
     def pulses(self) -> int | None:
         return None
 
@@ -71,7 +75,7 @@ class Scripted:
             return None
         if found == INCOMPLETE:
             raise IncompleteFrame
-        take(np.full((4, 8), found % 251, np.uint8))
+        take(Raw(np.full(32, found % 251, np.uint8), 8, 4, "Mono8"))
         return Exposure(found, 8, 4, "Mono8", 1.0, 0.0, 0, (0, 0))
 
     def restart(self) -> None:

@@ -3,56 +3,56 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
-import numpy as np
-from numpy.typing import NDArray
-
 from inspector.acquire import features
 from inspector.acquire.camera import DeviceError, Exposure, IncompleteFrame, SettingsError, Take
-from inspector.acquire.features import Difference, Value
+from inspector.acquire.features import Difference, Value, same
+from inspector.acquire.genicam.clock import Clock, reader, ticks
 from inspector.acquire.genicam.library import Library, force_close
-from inspector.acquire.genicam.nodes import READABLE, Nodes
-from inspector.acquire.genicam.vendor import VENDOR_ERRORS, Callback, words
+from inspector.acquire.genicam.nodes import Nodes
+from inspector.acquire.genicam.stream import CHUNKS, SET_ACTIVE, Stream, told
+from inspector.acquire.genicam.vendor import VENDOR_ERRORS, pixel_format_name, words
+from inspector.acquire.genicam.views import Views, sequencer_off
+from inspector.acquire.unpack import ALLOWED, Raw, unpacked
 from inspector.acquire.visit import Feature
 from inspector.config import CameraFile
-from inspector.ring import PIXEL_TYPES
 from inspector.wire import Shot
 
 _REACHABLE = (1, 5)  # access status: read/write, open by us
-_LOOK_S = 2e-5  # harvesters looks at least once in this time; in less it may give up before
-_CHUNKS = ("ChunkFrameID", "ChunkTimestamp", "ChunkExposureTime", "ChunkGain", "ChunkCounterValue")
 _COUNTED = ("FrameTrigger", "FrameStart", "ExposureStart")  # events that go on with each software trigger
-
-
-class _Incomplete(Callback):  # type: ignore[misc]  # harvesters is untyped
-    """harvesters' only sign that a buffer came incomplete."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.seen = False
-
-    def emit(self, context: object | None = None) -> None:
-        self.seen = True
+_CLOCK_READINGS = 8  # when it is opened; later one each time it is looked after
+_CLOCK_LIMIT_S = 0.02
 
 
 class GenicamCamera:
-    """A GenICam camera behind :class:`inspector.acquire.camera.Camera`."""
+    """See the module's text. Chunks that the camera file switches on are what it says about each picture."""
 
     def __init__(self, library: Library, serial: str, wanted: CameraFile, trigger: str) -> None:
+        """``trigger``: software or wired."""
         self._library = library
         self._serial = serial
         self._wanted = wanted
         self._trigger_mode = trigger
         self._acquirer: Any = None
-        self._incomplete = _Incomplete()
-        self.stranded_bytes = 0
         self._nodes: Nodes | None = None
+        self._stream: Stream | None = None
+        self._clock = Clock(None)
+        self._tick_ns = 1.0
+        self._views: Views | None = None
+        self._shots: tuple[Shot, ...] = (Shot(),)
+        self._shot = self._copy = 0  # of the plan: what was fired last
+        self._form = (0, 0, "")  # width, height, format as sent
         self._exposure_us = self._gain_db = 0.0
         self._offset_px = (0, 0)
         self._counter = False  # it has one for triggers, and CounterSelector stands on it
+        self._same_ids = True  # buffers and chunks number alike
+        self._held: dict[str, Value] = {}  # the camera file's features as a shared user set has them
+        self.stranded_bytes = 0
 
+    # --- opening -------------------------------------------------------------------------------------
     def open(self) -> dict[str, Any]:
         """See :class:`~inspector.acquire.camera.Camera`."""
         self.close()
@@ -74,27 +74,48 @@ class GenicamCamera:
         model = str(nodes.read("DeviceModelName")) if nodes.has("DeviceModelName") else "unknown"
         if self._wanted.model and model != self._wanted.model:
             raise SettingsError(f"DeviceModelName: wanted {self._wanted.model}, found {model}")
+        sequencer_off(nodes)
         features.apply(nodes, self._wanted.features)
+        self._views, self._shots, self._held = None, (Shot(),), {}
         self._check_trigger()
         self._counter = self._find_counter()
-        pixel_format = str(self._needed("PixelFormat"))
-        if pixel_format not in PIXEL_TYPES:
-            raise SettingsError(f"PixelFormat: found {pixel_format}, allowed: {', '.join(PIXEL_TYPES)}")
-        self._exposure_us = float(self._needed("ExposureTime"))
-        self._gain_db = float(nodes.read("Gain")) if nodes.has("Gain") else 0.0
+        sent_format = self._check_format()
+        self._form = (int(self._needed("Width")), int(self._needed("Height")), sent_format)
+        self._look_at_exposure()
         self._offset_px = tuple(int(nodes.read(n)) if nodes.has(n) else 0 for n in ("OffsetX", "OffsetY"))  # type: ignore[assignment]
-        acquirer.add_callback(acquirer.Events.INCOMPLETE_BUFFER, self._incomplete)
+        self._tick_ns = ticks(nodes)
+        self._clock = Clock(reader(nodes))
+        self._clock.measure(_CLOCK_READINGS, _CLOCK_LIMIT_S)
+        self._stream = Stream(acquirer, self._attached())
         acquirer.start()
         return {
             "model": model,
             "serial": self._serial,
-            "width": int(self._needed("Width")),
-            "height": int(self._needed("Height")),
-            "pixel_format": pixel_format,
+            "width": self._form[0],
+            "height": self._form[1],
+            "pixel_format": unpacked(sent_format),
+            "sent_format": sent_format,
             "exposure_us": self._exposure_us,
             "gain_db": self._gain_db,
+            "trigger_counter": self._counter,
             **self._live(),
         }
+
+    def _check_format(self) -> str:
+        name = str(self._needed("PixelFormat"))
+        assert self._nodes is not None  # noqa: S101  # set before
+        with contextlib.suppress(ValueError):  # makers' names differ, the standard's number does not
+            name = pixel_format_name(self._nodes.code("PixelFormat"))
+        try:
+            unpacked(name)
+        except ValueError:
+            raise SettingsError(f"PixelFormat: found {name}, allowed: {', '.join(ALLOWED)}") from None
+        return name
+
+    def _look_at_exposure(self) -> None:
+        assert self._nodes is not None  # noqa: S101  # set before
+        self._exposure_us = float(self._needed("ExposureTime"))
+        self._gain_db = float(self._nodes.read("Gain")) if self._nodes.has("Gain") else 0.0
 
     def _needed(self, name: str) -> Value:
         assert self._nodes is not None  # noqa: S101  # set before
@@ -113,18 +134,6 @@ class GenicamCamera:
                 f"wants TriggerMode On and TriggerSource {wish} in the camera file"
             )
 
-    def plan(self, shots: Sequence[Shot]) -> None:
-        """See :class:`~inspector.acquire.camera.Camera`."""
-        if any(shot != Shot(shot.view, shot.count) for shot in shots):
-            raise SettingsError(f"camera {self._serial}: settings of single views are not supported yet")
-
-    def pulses(self) -> int | None:
-        """See :class:`~inspector.acquire.camera.Camera`."""
-        if not self._counter or self._nodes is None:
-            return None
-        with self._device_errors("its trigger counter can't be read"):
-            return int(self._nodes.read("CounterValue"))
-
     def _find_counter(self) -> bool:
         """Put CounterSelector on the counter that counts this camera's triggers; False: there is none."""
         nodes = self._nodes
@@ -133,87 +142,240 @@ class GenicamCamera:
             return False
         events = _COUNTED if self._trigger_mode == "software" else (str(nodes.read("TriggerSource")), "FrameTrigger")
         for entry in nodes.entries("CounterSelector"):
-            nodes.write("CounterSelector", entry)
+            nodes.select("CounterSelector", entry)
             if nodes.read("CounterEventSource") in events:
+                if nodes.has("ChunkCounterSelector") and nodes.writable("ChunkCounterSelector"):
+                    nodes.select("ChunkCounterSelector", entry)
                 return True
         return False
+
+    def _attached(self) -> list[str]:
+        """The chunks that each picture must bring."""
+        nodes = self._nodes
+        assert nodes is not None  # noqa: S101  # set before
+        if not (nodes.has("ChunkModeActive") and nodes.has("ChunkEnable") and nodes.read("ChunkModeActive")):
+            return []
+        entries = nodes.entries("ChunkSelector")
+        asked = {f"ChunkEnable[ChunkSelector={name.removeprefix('Chunk')}]": name for name in (*CHUNKS, SET_ACTIVE)}
+        return [
+            name
+            for key, name in asked.items()
+            if name.removeprefix("Chunk") in entries and features.difference(nodes, key, True) is None
+        ]
+
+    # --- what to take --------------------------------------------------------------------------------
+    def plan(self, shots: Sequence[Shot]) -> None:
+        """See :class:`~inspector.acquire.camera.Camera`."""
+        if tuple(shots) == self._shots:
+            return
+        with self._device_errors("its views can't be set"):
+            self._acquirer.stop()
+            self._undo()
+            self._shots = tuple(shots)
+            self._shot = self._copy = 0
+            try:
+                self._load_user_set(shots)
+                assert self._nodes is not None  # noqa: S101  # open
+                self._views = Views(self._nodes, shots)
+                self._views.begin(shots)
+            except (SettingsError, ValueError) as error:
+                raise SettingsError(f"camera {self._serial}: {error}") from error
+            self._acquirer.start()
+
+    def _undo(self) -> None:
+        if self._views is not None:
+            self._views.end()
+        self._views = None
+        if self._held:
+            assert self._nodes is not None  # noqa: S101  # open
+            features.apply(self._nodes, self._wanted.features)
+            self._held = {}
+            self._look_at_exposure()
+
+    def _load_user_set(self, shots: Sequence[Shot]) -> None:
+        names = {shot.user_set for shot in shots}
+        nodes = self._nodes
+        assert nodes is not None  # noqa: S101  # open
+        if names == {None}:
+            return
+        if len(names) > 1:
+            raise ValueError(
+                f"views with different user sets ({', '.join(sorted(n or 'none' for n in names))}): a user set can't "
+                "be loaded while the camera streams (TLParamsLocked); all views of a camera share one"
+            )
+        features.apply(nodes, {"UserSetSelector": str(names.pop()), "UserSetLoad": True})
+        nodes.look_again()
+        self._check_trigger()
+        form = int(self._needed("Width")), int(self._needed("Height")), self._check_format()
+        if form != self._form:
+            raise ValueError(
+                f"its user set has {_form(form)}, its camera file {_form(self._form)}: allowed is the same"
+            )
+        for key in self._wanted.features:
+            name, selected = features.split(key)
+            if not nodes.is_command(name):
+                for selector, entry in selected:
+                    nodes.select(selector, entry)
+                self._held[key] = nodes.read(name)
+        self._look_at_exposure()
+        self._counter = self._find_counter()
+        self._stream = Stream(self._acquirer, self._attached())
 
     def trigger(self, shot: int = 0) -> None:
         """See :class:`~inspector.acquire.camera.Camera`."""
         with self._device_errors("software trigger failed"):
+            self._copy = self._copy + 1 if shot == self._shot else 0
+            self._shot = shot
+            if self._views is not None:
+                self._views.prepare(shot)
             self._acquirer.remote_device.node_map.TriggerSoftware.execute()
 
+    def ready(self) -> None:
+        """See :class:`~inspector.acquire.camera.Camera`."""
+        self._shot, self._copy = 0, -1
+        if self._views is not None:
+            with self._device_errors("its first view can't be set"):
+                self._views.prepare(0)
+
+    def pulses(self) -> int | None:
+        """See :class:`~inspector.acquire.camera.Camera`."""
+        if not self._counter or self._nodes is None:
+            return None
+        with self._device_errors("its trigger counter can't be read"):
+            return int(self._nodes.read("CounterValue"))
+
+    # --- one picture ---------------------------------------------------------------------------------
     def fetch(self, limit_s: float, take: Take) -> Exposure | None:
         """See :class:`~inspector.acquire.camera.Camera`."""
-        self._incomplete.seen = False
-        acquirer = self._acquirer
+        stream = self._stream
         with self._device_errors("no picture can be fetched"):
-            acquirer.timeout_period_on_update_event_data_call = 1 if limit_s > 0 else 0
-            buffer = acquirer.try_fetch(timeout=max(limit_s, _LOOK_S))
+            if stream is None:
+                raise ValueError("it does not stream")
+            buffer = stream.next(limit_s)
             if buffer is None:
-                if self._incomplete.seen:
-                    raise IncompleteFrame
                 return None
             try:
-                return self._take(buffer, take)
+                return self._take(stream, buffer, take)
             finally:
-                # straight to the stream: Buffer.queue() would clear the pixels first, which costs time
-                buffer.module.parent.queue_buffer(buffer.module)
+                stream.give_back(buffer)
 
-    def _take(self, buffer: Any, take: Take) -> Exposure:
-        component = buffer.payload.components[0]
-        width, height, name = int(component.width), int(component.height), str(component.data_format)
-        dtype, channels = PIXEL_TYPES.get(name, (None, 0))
-        if dtype is None:
-            raise DeviceError(f"camera sends {name}; allowed: {', '.join(PIXEL_TYPES)}")
-        take(_picture(component.data, dtype, width, height, channels))
-        chunk = self._chunk()
+    def _take(self, stream: Stream, buffer: Any, take: Take) -> Exposure:
+        received_ns = time.monotonic_ns()
+        try:
+            if stream.too_large(buffer):
+                raise IncompleteFrame("sent a picture larger than it had announced")
+            if not buffer.is_complete():
+                raise IncompleteFrame
+            raw = stream.raw(buffer)
+            chunk = stream.chunk(buffer)
+            exposure = self._exposure(buffer, raw, chunk, received_ns)
+            if (raw.width, raw.height, raw.sent_format) == self._form:
+                if raw.data.size < raw.needed_bytes:
+                    raise IncompleteFrame(f"sent {raw.data.size} bytes of {_form(self._form)}")
+                take(raw)
+            return exposure
+        except IncompleteFrame as lost:
+            if self._same_ids:
+                lost.frame_id = told(buffer, "frame_id", None)
+            device_ns = told(buffer, "timestamp_ns", 0)
+            lost.exposed_ns, _ = self._clock.host(device_ns, received_ns, self._exposure_us)
+            raise
+
+    def _exposure(self, buffer: Any, raw: Raw, chunk: Mapping[str, Any], received_ns: int) -> Exposure:
+        frame_id = int(chunk.get("ChunkFrameID", told(buffer, "frame_id", 0)))
+        self._same_ids = frame_id == told(buffer, "frame_id", frame_id)
+        if "ChunkTimestamp" in chunk:
+            device_ns = round(int(chunk["ChunkTimestamp"]) * self._tick_ns)
+        else:
+            device_ns = int(told(buffer, "timestamp_ns", 0) or 0)
+        exposure_us = float(chunk.get("ChunkExposureTime", self._exposure_us))
+        exposed_ns, uncertainty_ns = self._clock.host(device_ns, received_ns, exposure_us)
         return Exposure(
-            frame_id=int(chunk.get("ChunkFrameID", buffer.module.frame_id)),
-            width=width,
-            height=height,
-            pixel_format=name,
-            exposure_us=float(chunk.get("ChunkExposureTime", self._exposure_us)),
+            frame_id=frame_id,
+            width=raw.width,
+            height=raw.height,
+            pixel_format=raw.pixel_format,
+            exposure_us=exposure_us,
             gain_db=float(chunk.get("ChunkGain", self._gain_db)),
-            device_timestamp_ns=int(chunk.get("ChunkTimestamp", buffer.timestamp_ns or 0)),
+            device_timestamp_ns=device_ns,
             offset_px=self._offset_px,
             trigger_count=int(chunk["ChunkCounterValue"]) if self._counter and "ChunkCounterValue" in chunk else None,
+            exposed_ns=exposed_ns,
+            uncertainty_ns=uncertainty_ns,
+            wrong=self._wrong(raw, chunk),
         )
 
-    def _chunk(self) -> Mapping[str, Any]:
-        """What the camera attached to this picture: only the chunks that its file switches on can be read."""
-        node_map = self._acquirer.remote_device.node_map
-        nodes = {name: node_map.get_node(name) for name in _CHUNKS if node_map.has_node(name)}
-        return {name: node.value for name, node in nodes.items() if node.get_access_mode() in READABLE}
+    def _wrong(self, raw: Raw, chunk: Mapping[str, Any]) -> str:
+        """What this picture says about its settings that was not wanted."""
+        troubles = []
+        if (form := (raw.width, raw.height, raw.sent_format)) != self._form:
+            troubles.append(f"picture was {_form(form)}, wanted {_form(self._form)}")
+        for name, told_by, words_, unit in (
+            ("ExposureTime", "ChunkExposureTime", "exposure", "us"),
+            ("Gain", "ChunkGain", "gain", "dB"),
+        ):
+            wanted = self._setting(name)
+            if told_by in chunk and wanted is not None and not same(wanted, float(chunk[told_by])):
+                troubles.append(f"{words_} was {float(chunk[told_by]):g} {unit}, wanted {wanted:g} {unit}")
+        if self._views is not None and self._views.sequenced and SET_ACTIVE in chunk:
+            place = self._views.sets[self._shot] + max(self._copy, 0)
+            if int(chunk[SET_ACTIVE]) != place:
+                troubles.append(f"sequencer's set was {int(chunk[SET_ACTIVE])}, wanted {place}")
+        return "; ".join(troubles)
+
+    def _setting(self, name: str) -> float | None:
+        """What exposure or gain the shot fired last must have; None: nothing wants any."""
+        own = self._views.settings(self._shot).get(name) if self._views is not None else None
+        if own is not None:
+            return float(own)
+        if not any(features.split(key)[0] == name for key in self._wanted.features):
+            return None
+        return self._exposure_us if name == "ExposureTime" else self._gain_db
 
     def restart(self) -> None:
         """See :class:`~inspector.acquire.camera.Camera`."""
         with self._device_errors("streaming can't be restarted"):
             self._acquirer.stop()
+            if self._views is not None and self._views.sequenced and self._nodes is not None:
+                self._nodes.write("SequencerMode", "Off")  # and so it begins with its first set
+                self._nodes.write("SequencerMode", "On")
+            self._shot, self._copy = 0, -1
+            if self._views is not None:
+                self._views.prepare(0)
             self._acquirer.start()
 
+    # --- is all well ---------------------------------------------------------------------------------
     def check(self) -> dict[str, Any]:
         """See :class:`~inspector.acquire.camera.Camera`."""
         with self._device_errors("it does not answer"):
             status = int(self._acquirer.device.access_status)
             if status not in _REACHABLE:
                 raise DeviceError(f"camera {self._serial} is lost (access status {status}); check its power and cable")
+            self._clock.measure(1, 0.0)
             return self._live()
 
     def differing(self) -> list[str]:
-        """Features that are no longer what the camera file wants (someone else's tool, a power cycle)."""
+        """Features that are no longer what the camera file and the plan want (someone else's tool, a power cycle)."""
         nodes = self._nodes
         if nodes is None:
             return []
         with self._device_errors("its settings can't be read"):
             nodes.look_again()
-        wanted = {key: value for key, value in self._wanted.features.items() if self._still_told(key)}
-        return [str(d) for d in features.differing(nodes, wanted)]
+            found = (self._difference(nodes, key) for key in self._wanted.features)
+            return [str(d) for d in found if d is not None]
 
-    def _still_told(self, key: str) -> bool:
+    def _difference(self, nodes: Nodes, key: str) -> Difference | None:
+        views = self._views
+        if not self._still_told(nodes, key) or (views is not None and views.covers(key)):
+            return None
+        planned = views.expected(key) if views is not None else None
+        wanted = self._held.get(key, self._wanted.features[key]) if planned is None else planned
+        return features.difference(nodes, key, wanted)
+
+    @staticmethod
+    def _still_told(nodes: Nodes, key: str) -> bool:
         """False where a selector stands elsewhere and can't be moved while streaming."""
-        nodes = self._nodes
-        return nodes is not None and all(
+        return all(
             nodes.writable(selector) or nodes.stands(selector, entry) for selector, entry in features.split(key)[1]
         )
 
@@ -236,9 +398,15 @@ class GenicamCamera:
 
     def close(self) -> None:
         """See :class:`~inspector.acquire.camera.Camera`."""
-        acquirer, self._acquirer, self._nodes = self._acquirer, None, None
+        acquirer, self._acquirer, self._nodes, self._stream = self._acquirer, None, None, None
+        views, self._views, self._clock = self._views, None, Clock(None)  # both hold nodes, which die with it
+        del views
         if acquirer is not None:
             self.stranded_bytes += force_close(self._library.harvester, acquirer)
+
+
+def _form(form: tuple[int, int, str]) -> str:
+    return f"{form[0]}x{form[1]} {form[2]}"
 
 
 Done = TypeVar("Done")
@@ -284,13 +452,3 @@ def visited(library: Library, serial: str, work: Callable[[Nodes], Done]) -> Don
         raise DeviceError(f"camera {serial}: {error}") from error
     finally:
         force_close(library.harvester, acquirer)
-
-
-def _picture(data: NDArray[Any], dtype: Any, width: int, height: int, channels: int) -> NDArray[Any]:
-    """The component's flat pixels as (H, W) or (H, W, C), without the line padding harvesters leaves in."""
-    flat = data if data.dtype == dtype else np.frombuffer(data.tobytes(), dtype)
-    row = width * channels
-    if flat.size % height or flat.size // height < row:
-        raise DeviceError(f"a picture of {flat.size} values is not {width}x{height}x{channels}")
-    lines = flat.reshape(height, -1)[:, :row]
-    return lines if channels == 1 else lines.reshape(height, width, channels)

@@ -105,6 +105,17 @@ class Nodes:
             return bool(self._node(name).get_access_mode() in _WRITABLE)
         return False
 
+    def readable(self, name: str) -> bool:
+        """True when it can be read now."""
+        with contextlib.suppress(*VENDOR_ERRORS, ValueError):
+            return bool(self._node(name).get_access_mode() in READABLE)
+        return False
+
+    def code(self, name: str) -> int:
+        """The number behind an enumeration's entry."""
+        with _as_value_error(name):
+            return int(self._node(name).get_int_value())
+
     def stands(self, selector: str, entry: str) -> bool:
         """True when the selector is on this entry."""
         with contextlib.suppress(ValueError):

@@ -7,11 +7,11 @@ import warnings
 
 with warnings.catch_warnings():  # importing harvesters changes the process's warning filters
     from genicam import genapi, gentl
-    from harvesters.core import Callback, Device, DeviceInfo, Harvester, ParameterKey, ParameterSet
+    from harvesters.core import Device, DeviceInfo, Harvester, ParameterKey, ParameterSet
+    from harvesters.util.pfnc import dict_by_ints
 
 __all__ = [
     "VENDOR_ERRORS",
-    "Callback",
     "Device",
     "DeviceInfo",
     "Harvester",
@@ -19,6 +19,7 @@ __all__ = [
     "ParameterSet",
     "genapi",
     "gentl",
+    "pixel_format_name",
     "words",
 ]
 
@@ -37,3 +38,8 @@ def words(error: BaseException) -> str:
     """The sentence in a vendor exception, without its source position."""
     text = str(error).strip().splitlines()
     return (text[0] if text else type(error).__name__)[:160]
+
+
+def pixel_format_name(code: int) -> str:
+    """PFNC's name of a pixel format's number."""
+    return str(dict_by_ints.get(code, f"0x{code:08X}"))
