@@ -297,13 +297,15 @@ def _chart(charts: Charts, n: int, last: int) -> dict[str, Any]:
     learned = bool(np.isfinite(charts.sigma[n]))
     centre, sigma, average = float(charts.centre[n]), float(charts.sigma[n]), float(charts.average[n])
     state = ("low", "steady", "high")[int(charts.out[n]) + 1] if learned else "learning"
-    limits: dict[str, float | None] = dict.fromkeys(("centre", "sigma", "lower", "upper", "average"))
-    if learned:
+    limits: dict[str, float | None] = dict.fromkeys(("centre", "sigma", "lower", "upper", "level", "average"))
+    reading = charts.reading(key)
+    if learned and reading is not None:
         limits = {
             "centre": _short(centre),
             "sigma": _short(sigma),
             "lower": _short(centre - JUMP_SIGMA * sigma),
             "upper": _short(centre + JUMP_SIGMA * sigma),
+            "level": _short(reading.level),
             "average": _short(centre + average * sigma),
             "average_lower": _short(centre - DRIFT_SIGMA * sigma),
             "average_upper": _short(centre + DRIFT_SIGMA * sigma),

@@ -16,11 +16,12 @@ from textual.theme import Theme
 
 from inspector.tui.ink import BACKGROUND, FOREGROUND, PALETTE
 from inspector.tui.link import SILENCE_S, Gone, Link
-from inspector.tui.messages import PartWanted, PictureCame, StationGone, StatusCame
+from inspector.tui.messages import HealthWanted, PartWanted, PictureCame, RelearnWanted, StationGone, StatusCame
 from inspector.tui.screens.absent import Absence, AbsentScreen
 from inspector.tui.screens.alarms import AlarmsScreen
 from inspector.tui.screens.base import Moment, StationScreen
 from inspector.tui.screens.keys import KeysScreen
+from inspector.tui.screens.pictures import PicturesScreen
 from inspector.tui.screens.rejects import RejectsScreen
 from inspector.tui.screens.run import RunScreen
 from inspector.tui.status import Picture, Status
@@ -34,7 +35,7 @@ GREY = Theme(
 
 
 class Terminal(App[None], inherit_bindings=False):
-    """Run, Alarms, Rejects and the page of keys; a page in front of all of them while the station is not there."""
+    """Run, Alarms, Rejects, Pictures and the page of keys; a page before all of them while there is no station."""
 
     ENABLE_COMMAND_PALETTE = False
     TITLE = "Inspector"
@@ -42,6 +43,7 @@ class Terminal(App[None], inherit_bindings=False):
         Binding("1,escape", "run", "Run", id="go.run"),
         Binding("2", "alarms", "Alarms", id="go.alarms"),
         Binding("3,r", "rejects", "Rejects", id="go.rejects"),
+        Binding("4,p", "pictures", "Pictures", id="go.pictures"),
         Binding("question_mark", "keys", "Keys", id="go.keys"),
         Binding("a", "acknowledge", "Acknowledge", id="alarm.acknowledge"),
         Binding("q", "leave", "Leave", id="app.leave"),
@@ -151,6 +153,11 @@ class Terminal(App[None], inherit_bindings=False):
         if self._leads(RejectsScreen):
             self.push_screen(RejectsScreen(self._moment(), pictures=not self.plain))
 
+    def action_pictures(self) -> None:
+        """How the pictures are, as pictures."""
+        if self._leads(PicturesScreen):
+            self.push_screen(PicturesScreen(self._moment()))
+
     def _leads(self, kind: type[StationScreen]) -> bool:
         """True when a key may lead to this screen; then the way is free, with Run in front."""
         if self._absent is not None or isinstance(self.screen, kind):
@@ -170,6 +177,27 @@ class Terminal(App[None], inherit_bindings=False):
         picture = self.pictures.get(seq) or (await self.link.picture(seq) if judged else None)
         if self.is_running and isinstance(self.screen, RejectsScreen):
             self.screen.show_part(seq, judged, picture, trouble)
+
+    def on_health_wanted(self, message: HealthWanted) -> None:
+        """Fetch the charts for the screen that asks."""
+        self.run_worker(self._bring_health(), group="health", exclusive=True)
+
+    async def _bring_health(self) -> None:
+        try:
+            health, trouble = await self.link.health(), ""
+        except Gone as gone:
+            health, trouble = None, str(gone)
+        if self.is_running and isinstance(self.screen, PicturesScreen):
+            self.screen.show_health(health, trouble)
+
+    def on_relearn_wanted(self, message: RelearnWanted) -> None:
+        """Pass it on to the station."""
+        self.run_worker(self._relearn(), group="relearn", exclusive=True)
+
+    async def _relearn(self) -> None:
+        why_not = await self.link.relearn()
+        self._say(f"NOT learned anew: {why_not}" if why_not else "Learning anew from the next good parts")
+        await self._bring_health()
 
     def action_acknowledge(self) -> None:
         """Acknowledge; the station's next message shows the new state, we never pretend it."""

@@ -18,6 +18,7 @@ import httpx
 import numpy as np
 from textual.message import Message
 
+from inspector.tui.health import Health, health_from_json
 from inspector.tui.messages import PictureCame, StationGone, StatusCame
 from inspector.tui.status import Judged, Picture, Status, judged_from_json, status_from_json
 
@@ -95,6 +96,32 @@ class Link:
             raise Gone(f"the station did not answer ({type(error).__name__})") from error
         except ValueError as error:
             raise Gone(f"this terminal cannot read it: {error}") from error
+
+    async def health(self) -> Health:
+        """The pictures' health. Raises :class:`Gone` with the reason when there is none to be had."""
+        if self._client is None:
+            raise Gone("the station is not there")
+        try:
+            answer = await self._client.get("/v1/health")
+            if answer.status_code == httpx.codes.NOT_FOUND:
+                raise Gone("this station is too old to tell")
+            if not answer.is_success:
+                raise Gone(_reason(answer.content))
+            return health_from_json(answer.content)
+        except httpx.HTTPError as error:
+            raise Gone(f"the station did not answer ({type(error).__name__})") from error
+        except ValueError as error:
+            raise Gone(f"cannot read it: {error}") from error
+
+    async def relearn(self) -> str:
+        """Have the limits learned anew; returns "" or the reason why not."""
+        if self._client is None:
+            return "the station is not there"
+        try:
+            answer = await self._client.post("/v1/health/relearn")
+        except httpx.HTTPError as error:
+            return f"the station did not answer ({type(error).__name__})"
+        return "" if answer.is_success else _reason(answer.content)
 
     async def picture(self, seq: int) -> Picture | None:
         """One part's preview, None when there is none."""

@@ -40,6 +40,18 @@ class StationGone(Message):
         return isinstance(message, StationGone)
 
 
+class HealthWanted(Message):
+    """A screen asks for the pictures' health."""
+
+    def can_replace(self, message: Message) -> bool:
+        """Asked once is enough."""
+        return isinstance(message, HealthWanted)
+
+
+class RelearnWanted(Message):
+    """Somebody wants the limits of the pictures' health learned anew, and is sure."""
+
+
 class PartWanted(Message):
     """A screen asks for one part's stored verdict and picture."""
 

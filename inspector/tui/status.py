@@ -193,7 +193,8 @@ _status: TypeAdapter[Status] = TypeAdapter(Status)
 _judged: TypeAdapter[Judged] = TypeAdapter(Judged)
 
 
-def _line(error: ValidationError) -> str:
+def first_problem(error: ValidationError) -> str:
+    """One line: the field, what is wanted, what came."""
     first = error.errors(include_url=False)[0]
     where = ".".join(str(step) for step in first["loc"]) or "message"
     return f"{where}: {first['msg']}, found {str(first['input'])[:40]!r}"
@@ -204,7 +205,7 @@ def status_from_json(data: str | bytes) -> Status:
     try:
         status = _status.validate_json(data)
     except ValidationError as error:
-        raise ValueError(_line(error)) from error
+        raise ValueError(first_problem(error)) from error
     if status.schema.split(".")[0] != SCHEMA_MAJOR:
         raise ValueError(f"schema: this terminal reads {SCHEMA_MAJOR}.x, found {status.schema!r}")
     return status
@@ -215,4 +216,4 @@ def judged_from_json(data: str | bytes) -> Judged:
     try:
         return _judged.validate_json(data)
     except ValidationError as error:
-        raise ValueError(_line(error)) from error
+        raise ValueError(first_problem(error)) from error

@@ -59,6 +59,7 @@ def count(number: int) -> str:
     return f"{number:,}".replace(",", " ")
 
 
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _DECIMALS = {"mm": 3, "px": 2, "deg": 2, "grey": 1, "count": 0, "mm2": 3, "px2": 0, "%": 1}
 
 
@@ -85,6 +86,15 @@ def clock(text: str) -> str:
     """``14:32:07`` by this machine's clock, from ISO 8601 in UTC; dashes when there is none."""
     moment = utc(text)
     return moment.astimezone().strftime("%H:%M:%S") if moment else "--:--:--"
+
+
+def day(text: str) -> str:
+    """``22 Nov 14:32`` by this machine's clock, from ISO 8601 in UTC; dashes when there is none."""
+    moment = utc(text)
+    if moment is None:
+        return "--"
+    local = moment.astimezone()
+    return f"{local.day} {_MONTHS[local.month - 1]} {local:%H:%M}"
 
 
 def seconds_between(earlier: str, later: str) -> float | None:

@@ -28,6 +28,10 @@ class Feed:
         self.scales: dict[int, str] = {}
         self.asked: list[int] = []
         self.acknowledged: list[str] = []
+        self.health: dict[str, Any] | str | None = None
+        self.health_asked = 0
+        self.relearned = 0
+        self.relearn_code = 200
         self.refusal = ""
         self.ack_code = 200
         self.mute = False  # keep connections open, say nothing
@@ -43,6 +47,8 @@ class Feed:
             Route("/v1/events", self._events),
             Route("/v1/pictures/{seq:int}", self._picture),
             Route("/v1/parts/{seq:int}", self._part),
+            Route("/v1/health", self._health),
+            Route("/v1/health/relearn", self._relearn, methods=["POST"]),
             Route("/v1/alarms/{alarm:str}/ack", self._ack, methods=["POST"]),
         ]
         config = uvicorn.Config(
@@ -106,6 +112,18 @@ class Feed:
         if part is None:
             return JSONResponse({"error": "no such verdict"}, status_code=404)
         return Response(part) if isinstance(part, str) else JSONResponse(part)
+
+    async def _health(self, request: Request) -> Response:
+        self.health_asked += 1
+        if self.health is None:
+            return Response(status_code=404)
+        return Response(self.health if isinstance(self.health, str) else json.dumps(self.health))
+
+    async def _relearn(self, request: Request) -> Response:
+        if self.relearn_code != 200:
+            return JSONResponse({"error": "no part has come yet"}, status_code=self.relearn_code)
+        self.relearned += 1
+        return JSONResponse({"ok": True})
 
     async def _ack(self, request: Request) -> Response:
         alarm = request.path_params["alarm"]

@@ -2,14 +2,31 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
+from collections.abc import Coroutine
+from dataclasses import replace
 from typing import Any
 
 import cv2
 import numpy as np
 
-from inspector.parts import Check, CheckOutcome, Finding, FrameRef, Outcome, Part, Shape, Trigger, Verdict
+from inspector.parts import (
+    Check,
+    CheckOutcome,
+    Finding,
+    FrameRef,
+    Health,
+    Outcome,
+    Part,
+    Pose,
+    Shape,
+    Trigger,
+    Verdict,
+)
+from inspector.station.alarms import CATALOGUE, Alarms
+from inspector.station.health import HealthDesk, health_json
 from inspector.wire import verdict_to_json
 
 NOW = "2026-11-22T10:00:00.123Z"
@@ -126,6 +143,67 @@ def status(verdict: Verdict | None = None, **changes: Any) -> dict[str, Any]:
     return {**base, **changes}
 
 
+class Notes(dict[str, str]):
+    """Where a health desk keeps what it learned."""
+
+    async def set_meta(self, key: str, value: str) -> None:
+        self[key] = value
+
+    async def meta(self, key: str) -> str | None:
+        return self.get(key)
+
+
+def at_once(name: str, work: Coroutine[Any, Any, None]) -> None:
+    """Nothing here ever waits."""
+    with contextlib.suppress(StopIteration):
+        work.send(None)
+        raise AssertionError(f"{name} waits for something")
+
+
+CAMERA: dict[str, Any] = {
+    "fresh": True, "temperature_c": 41.2, "temperature_max_c": 70.0, "frames": 4812, "failures": 3,
+    "settings": {"checked_utc": "2026-11-22T09:59:48.000Z", "changed": ""}, "strays": {},
+}  # fmt: skip
+
+
+def health(parts: int = 700, fading: float = 0.0, patches: int = 1, **changes: Any) -> dict[str, Any]:
+    """What a station says after so many parts: its real charts over a lamp that fades by ``fading`` a part.
+
+    It begins to fade after 300 parts; the second patch is as on a part that lies nearer to the lamp.
+    """
+    rng = np.random.default_rng(17)
+    desk = HealthDesk(Notes(), Alarms(lambda alarm, what: None), at_once)
+    for n in range(parts):
+        light = (1 - fading * max(n - 300, 0)) * (1 + 0.006 * rng.standard_normal())
+        found = []
+        for patch in range(patches):
+            grey, (a, b, c) = 150 + 12 * patch, rng.standard_normal(3)
+            name = "picture" if patches == 1 else f"patch_{patch + 1}"
+            sharp = 0.0041 * (1 + 0.02 * a)
+            found.append(Health("", name, grey * light, 0.8 * grey * light + b, sharp, 2.2 + 0.08 * c, 0.0))
+        x, y, angle = rng.standard_normal(3)
+        where = Pose(612.4 + 2 * x, 408.1 + 2 * y, 0.4 + 0.15 * angle)
+        desk.add(replace(good(n + 1), health=tuple(found), pose=where))
+    said = json.loads(health_json(desk.report()))
+    for cause in said["causes"]:
+        cause["since_utc"] = "2026-11-22T09:41:07.000Z"
+    if said["learned"]["utc"]:
+        said["learned"]["utc"] = "2026-11-22T08:12:30.000Z"
+    return {"schema": "1.0", **said, "cameras": {"top": CAMERA}, "books": None, **changes}
+
+
+def alarms_of(said: dict[str, Any]) -> list[dict[str, Any]]:
+    """The alarms that a station raises beside what it says of its pictures."""
+    alarms = []
+    for cause in said["causes"]:
+        entry = CATALOGUE[cause["alarm"].partition(":")[0]]
+        alarms.append({"id": cause["alarm"], "priority": entry.priority, "state": "UNACK",
+                       "since_utc": cause["since_utc"], "code": int(entry.code),
+                       "text": f"{entry.text}: {cause['text']}", "action": cause["action"], "why": entry.why,
+                       "count": 1})  # fmt: skip
+    return alarms
+
+
 def picture(scale: float = 0.25, colour: bool = False) -> bytes:
     """A plate with two bores and a scratch, as a PNG preview of a 1280x960 image."""
     image = np.full((960, 1280), 60, np.uint8)
@@ -172,6 +250,13 @@ def odd(kind: str) -> dict[str, Any]:
         alarms = [{**ALARMS[n % 3], "id": f"a{n}", "text": f"{n} {long}", "why": long * 9, "action": long * 9}
                   for n in range(200)]  # fmt: skip
         return status(bad(), alarms=alarms)
+    if kind == "a long alarm":
+        text = (
+            "Somebody changed the camera's settings: camera top: ExposureTime found 500.0 us, wanted 1000.0 us; "
+            "Gain found 6.0 dB, wanted 0.0 dB; between 2026-11-22T09:58:12.031Z and 2026-11-22T09:58:27.518Z"
+        )
+        return status(good(), alarms=[{**ALARMS[0], "id": "settings:top", "text": text, "code": 202,
+                                       "action": "find who; see `inspector camera diff`"}])  # fmt: skip
     if kind == "long names":
         links = {f"camera number {n}": {"state": "lost", "since_s": 10.0**n, "text": long} for n in range(9)}
         station = {**status()["station"], "name": long * 3}
@@ -183,4 +268,4 @@ def odd(kind: str) -> dict[str, Any]:
     raise ValueError(kind)
 
 
-ODD = ("no part yet", "30 checks", "30 failing checks", "strange values", "many alarms", "long names")
+ODD = ("no part yet", "30 checks", "30 failing checks", "strange values", "many alarms", "a long alarm", "long names")

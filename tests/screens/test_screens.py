@@ -31,6 +31,7 @@ CASES: dict[str, tuple[dict[str, Any], tuple[int, int], str, bool]] = {
     "alarms-80x24": (samples.status(samples.bad(), alarms=samples.ALARMS), SMALL, "2", False),
     "alarms-none-80x24": (samples.status(samples.good()), SMALL, "2", False),
     "alarms-160x48": (samples.status(samples.bad(), alarms=samples.ALARMS), LARGE, "2 down", False),
+    "alarms-long-80x24": (samples.odd("a long alarm"), SMALL, "2", False),
     "keys-80x24": (samples.status(samples.good()), SMALL, "question_mark", False),
     "too-small-79x24": (samples.status(samples.good()), (79, 24), "", False),
 }  # fmt: skip
@@ -51,7 +52,7 @@ async def test_each_screen_is_as_recorded(feed: Feed, name: str) -> None:
 async def test_nothing_a_station_says_breaks_a_screen(feed: Feed, kind: str, size: tuple[int, int]) -> None:
     feed.say(samples.odd(kind))
     async with attached(feed.path, size) as pilot:
-        for key in ("1", "2", "down", "3", "right", "question_mark"):
+        for key in ("1", "2", "down", "3", "right", "4", "down", "question_mark"):
             await pilot.press(key)
             shown = text(pilot.app)
             strips = cells(pilot.app)
@@ -91,7 +92,7 @@ async def test_every_size_down_to_nothing_is_drawn(feed: Feed) -> None:
 async def test_keys_move_between_screens_and_back(feed: Feed) -> None:
     async with attached(feed.path) as pilot:
         for key, title in (("2", " ALARMS"), ("question_mark", " KEYS"), ("2", " ALARMS"), ("2", " ALARMS"),
-                           ("3", " REJECT"), ("r", " REJECT"),
+                           ("3", " REJECT"), ("r", " REJECT"), ("4", " PICTURES"), ("p", " PICTURES"),
                            ("escape", " part P00"), ("escape", " part P00"), ("question_mark", " KEYS"),
                            ("1", " part P00")):  # fmt: skip
             await pilot.press(key)

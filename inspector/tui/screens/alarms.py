@@ -17,7 +17,7 @@ class AlarmsScreen(StationScreen):
     """The list above, the chosen alarm's meaning below."""
 
     DEFAULT_CSS = """
-    AlarmsScreen AlarmDetail { height: 6; }
+    AlarmsScreen AlarmDetail { height: 8; }
     """
     KEYS: ClassVar[str] = "1 Run  3 Rejects  ↑ ↓ choose  a acknowledge  ? keys"
     BINDINGS: ClassVar[list[BindingType]] = [

@@ -46,7 +46,7 @@ class StationScreen(Screen[None]):
     StationScreen.-small > * { display: none; }
     StationScreen.-small > TooSmall { display: block; }
     """
-    KEYS: ClassVar[str] = "1 Run  2 Alarms  3 Rejects  ? keys"
+    KEYS: ClassVar[str] = "1 Run  2 Alarms  3 Rejects  4 Pictures  ? keys"
 
     def __init__(self, moment: Moment | None = None) -> None:
         super().__init__()

@@ -14,8 +14,10 @@ ROWS = (
     ("1", "Run: is the line fine, and if not, what is it?"),
     ("2", "Alarms: what is wrong, since when, why it matters, what to do"),
     ("3 or r", "Rejects: the latest ones, one at a time, held still"),
+    ("4 or p", "Pictures: do they still look as when they were learned?"),
     ("← →", "on Rejects: newer, older"),
-    ("↑ ↓", "on Alarms: choose an alarm"),
+    ("↑ ↓", "on Alarms and Pictures: choose"),
+    ("n n", "on Pictures: forget the limits, learn new ones from good parts"),
     ("a", "acknowledge: on Alarms the chosen alarm, else the most urgent one"),
     ("Esc", "back to Run"),
     ("?", "this page"),
@@ -25,8 +27,8 @@ SIGNS = (
     ("■ · ?", "in the row of parts: rejected, passed, not inspected"),
     ("├──┼─■─┤", "a value (■) between its limits, the nominal value (┼) between them"),
     ("├──┼───┤■", "a value above its limit; to the left of ├ it is below"),
-    ("UNACK", "an alarm that stands and nobody has acknowledged"),
-    ("ack", "acknowledged, and it still stands"),
+    ("↑ ▀─▄ ↓", "on Pictures: above, within and below the limits, oldest parts left"),
+    ("UNACK ack", "an alarm that stands: not yet acknowledged, and acknowledged"),
     ("RTN", "gone by itself, and nobody has acknowledged it"),
 )
 
@@ -46,7 +48,7 @@ class Page(Lines[str]):
 class KeysScreen(StationScreen):
     """Help."""
 
-    KEYS: ClassVar[str] = "Esc back   1 Run   2 Alarms   3 Rejects"
+    KEYS: ClassVar[str] = "Esc back  1 Run  2 Alarms  3 Rejects  4 Pictures"
 
     def body(self) -> ComposeResult:
         """One page."""

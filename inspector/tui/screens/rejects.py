@@ -55,7 +55,7 @@ class RejectsScreen(StationScreen):
     RejectsScreen.-wide #left { width: 54; }
     RejectsScreen.-wide Banner { height: 9; }
     """
-    KEYS: ClassVar[str] = "1 Run  2 Alarms  ← newer  → older  ? keys"
+    KEYS: ClassVar[str] = "1 Run  2 Alarms  4 Pictures  ← newer  → older  ? keys"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("left", "step(-1)", "newer reject", id="rejects.newer"),
         Binding("right", "step(1)", "older reject", id="rejects.older"),

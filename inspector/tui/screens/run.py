@@ -45,7 +45,7 @@ class RunScreen(StationScreen):
     RunScreen.-wide #more { display: block; }
     RunScreen #above_rejects { display: none; }
     """
-    KEYS: ClassVar[str] = "1 Run  2 Alarms  3 Rejects  a acknowledge  ? keys"
+    KEYS: ClassVar[str] = "1 Run  2 Alarms  3 Rejects  4 Pictures  a ack  ? keys"
 
     def __init__(self, moment: Moment | None = None, *, pictures: bool = True) -> None:
         super().__init__(moment)

@@ -90,15 +90,23 @@ class AlarmDetail(Lines[Alarm]):
     """Why the chosen alarm matters and what to do about it."""
 
     def draw(self, value: Alarm, width: int, height: int) -> list[Line]:
-        """What, why, do this, since: the same rows for every alarm."""
+        """What, why, do this, since: the same rows for every alarm, unless what needs more than three to be whole."""
         code = f" ({value.code})" if value.code else ""
-        right: Line = [(f"priority {value.priority} of 3 ", PRIORITY[value.priority])]
-        rows: list[Line] = [spread([(f" {clip(value.text + code, width - 20)}", STRONG)], right, width)]
-        for name, words in (("Why it matters", value.why), ("Do this", value.action)):
-            lines = wrap(words or "-", width - 18, 2)
-            lines += [""] * (2 - len(lines))
+        named = [(name, wrap(words or "-", width - 18, 2)) for name, words in _meaning(value)]
+        spare = height - 4 - sum(len(lines) for _, lines in named)
+        what = wrap(value.text + code, width - 2, max(3 + spare, 1))
+        room = 2 if len(what) <= 3 else 1
+        what += [""] * (3 - len(what))
+        rows: list[Line] = [[(f" {line}", STRONG)] for line in what]
+        for name, lines in named:
+            lines += [""] * (room - len(lines))
             rows += [[(f" {name if n == 0 else '':16}", DIM), (line, TEXT)] for n, line in enumerate(lines)]
         times = "time" if value.count == 1 else "times"
         gone = ", gone by itself" if value.state == "RTN" else ""
-        rows.append([(f" {'Since':16}", DIM), (f"{clock(value.since_utc)}   seen {value.count} {times}{gone}", TEXT)])
-        return rows
+        since = f"{clock(value.since_utc)}   seen {value.count} {times}{gone}"
+        right: Line = [(f"priority {value.priority} of 3 ", PRIORITY[value.priority])]
+        return [*rows, spread([(f" {'Since':16}", DIM), (since, TEXT)], right, width)]
+
+
+def _meaning(alarm: Alarm) -> tuple[tuple[str, str], ...]:
+    return ("Why it matters", alarm.why), ("Do this", alarm.action)
