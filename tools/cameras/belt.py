@@ -1,0 +1,184 @@
+"""Parts on a belt before a whole station: each shows its picture, is told to the station, and gets its answer noted.
+
+Parts are good and bad in turns, so that a neighbour's picture always gives the other verdict; besides, every picture
+carries its part's number in its pixels, and the station keeps them all.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import cv2
+
+from tests.acquire.rig import COLUMNS, ROWS, SOFTWARE, WIRED, write_yaml
+from tests.walk.harness import Plc, Walk, picture, recipe
+from tools.part_renderer.stamp import read_stamp
+from tools.virtual_camera.control import CTI, CameraControl
+
+PERIOD_S = 0.16  # more than twice the product's default window, and less than a lost picture takes to be given up
+DEADLINE = "1 s"
+
+
+@dataclass
+class Part:
+    """One part and what the station said about it; times are on the monotonic clock."""
+
+    number: int
+    good: bool
+    sent_s: float
+    answers: list[dict[str, Any]] = field(default_factory=list)
+    answered_s: float = 0.0
+    text: str = ""  # the verdict's sentence, once the books were read
+    pixels: int | None = None  # the number in the judged picture, once the books were read; None: unreadable, or none
+
+    @property
+    def verdict(self) -> str:
+        """The first answer's, "" before it."""
+        return str(self.answers[0]["verdict"]) if self.answers else ""
+
+    @property
+    def right(self) -> bool:
+        """It got what its own picture deserves."""
+        return self.verdict == ("PASS" if self.good else "FAIL")
+
+
+@dataclass
+class Notice:
+    """Something else that the station said: an event, or that it is no longer Ready."""
+
+    at_s: float
+    what: str
+    level: str = ""
+
+
+class Belt:
+    """See the module's text."""
+
+    def __init__(self, folder: Path, way: str, personality: str) -> None:
+        """Start broker, cameras and station in ``folder``, and wait until it is Ready."""
+        self.way = way
+        features = write_yaml(folder / "features.yaml", {"features": SOFTWARE if way == "command" else WIRED})
+        cameras = {
+            name: {"serial": serial, "producer": str(CTI), "features": str(features)}
+            for name, serial in (("top", "VC0001"), ("side", "VC0002"))
+        }
+        lid = {**recipe(1, within=DEADLINE), "cameras": {"top": {}}}
+        self.walk = Walk(folder, files=[lid], cameras=cameras, identity={"mode": way})
+        self.walk.control.close()
+        self.control = self.walk.control = CameraControl.create(
+            self.walk.control.path, devices=2, sensor=(ROWS, COLUMNS)
+        )
+        self.walk.show(True)
+        self.walk.environment["VIRTUAL_CAMERA_TLTYPE"] = personality
+        self.parts: dict[str, Part] = {}
+        self.notices: list[Notice] = []
+        self.rows_without_part = 0
+        self.ready = False
+        self._read = 0
+        self._last = 0
+        self._sent_s = 0.0
+        try:
+            self.walk.start()
+        except BaseException:
+            self.walk.close()
+            raise
+        self.plc: Plc = self.walk.plc
+
+    def close(self) -> None:
+        """Stop everything."""
+        self.walk.close()
+
+    def next(self, inject: Callable[[CameraControl], None] | None = None) -> Part:
+        """The next part stands before the camera when its time has come; ``inject`` then happens just before."""
+        self.look()
+        time.sleep(max(0.0, self._sent_s + PERIOD_S - time.monotonic()))
+        self._last = number = self._last + 1
+        good = bool(number % 2)
+        self.control.show(0, picture(good, number), number)
+        cmd_id = f"b{os.getpid()}-{number}"
+        self._sent_s = time.monotonic()
+        part = self.parts[cmd_id] = Part(number, good, self._sent_s)
+        if inject is not None:
+            inject(self.control)
+        command = {"schema": "1.0", "cmd_id": cmd_id, "part_id": f"N{number}"}
+        self.plc.client.publish("vis/v1/t/s/cmd/trigger", json.dumps(command).encode(), qos=1)
+        if self.way != "command":
+            self.control.pulse(0)
+        return part
+
+    @property
+    def next_is_good(self) -> bool:
+        """Will the next part be a good one?"""
+        return self._last % 2 == 0
+
+    def look(self) -> None:
+        """Read what the station has said meanwhile."""
+        messages = self.plc.messages
+        while self._read < len(messages):
+            message = messages[self._read]
+            self._read += 1
+            kind = message.topic.rpartition("/")[2]
+            if kind in ("result", "event", "state"):
+                self._note(kind, json.loads(message.payload), message.timestamp)
+
+    def _note(self, kind: str, told: dict[str, Any], at_s: float) -> None:
+        if kind == "result":
+            part = self.parts.get(told["cmd_id"])
+            if part is None:
+                self.rows_without_part += 1
+                self.notices.append(Notice(at_s, f"{told['verdict']} {told['reason']}", "row"))
+                return
+            part.answers.append(told)
+            part.answered_s = part.answered_s or at_s
+        elif kind == "event":
+            self.notices.append(Notice(at_s, str(told["text"]), str(told["level"])))
+        else:
+            if self.ready and not told["ready"]:
+                self.notices.append(Notice(at_s, str(told["text"]), "not Ready"))
+            self.ready = told["ready"]
+
+    def drain(self, limit_s: float = 3.0) -> None:
+        """Wait until every part has its answer, or could have had it."""
+        end = time.monotonic() + limit_s
+        self.look()
+        while any(not p.answers for p in self.parts.values()) and time.monotonic() < end:
+            time.sleep(0.01)
+            self.look()
+
+    def strays(self) -> dict[str, int]:
+        """Pictures of no part that the station has counted, by kind, of the camera in use."""
+        with self.walk.http() as client:
+            return dict(client.get("/v1/health").json()["cameras"]["top"]["strays"])
+
+    def read_books(self) -> None:
+        """Give every part its verdict's sentence, and the number in the pixels that were judged.
+
+        Raises RuntimeError when a judged picture was not kept.
+        """
+        self._wait_archive()
+        rows = self.walk.rows()
+        for cmd_id, part in self.parts.items():
+            row = rows.get(cmd_id)
+            if row is None:
+                raise RuntimeError(f"part {part.number} is not in the ledger")
+            part.text = row.text or ""
+            if part.verdict not in ("PASS", "FAIL"):
+                continue
+            image = cv2.imread(row.picture, cv2.IMREAD_GRAYSCALE) if row.picture else None
+            if image is None:
+                raise RuntimeError(f"the picture of part {part.number} was not kept")
+            part.pixels = read_stamp(image)
+
+    def _wait_archive(self) -> None:
+        end = time.monotonic() + 10.0
+        while time.monotonic() < end:
+            if self.walk.status()["queues"]["archive"]["depth"] == 0:
+                time.sleep(0.3)  # the last one's row
+                return
+            time.sleep(0.1)
