@@ -36,28 +36,27 @@ def judge(recipe: LoadedRecipe, part: Part, frames: Sequence[Frame]) -> Verdict:
     """
     started = time.perf_counter_ns()
     walk = _Walk(recipe, part)
-    fault: InspectionFault | None = None
+    refused: Verdict | None = None  # not the fault itself: its traceback would hold the pictures
     try:
         walk.take(frames)
         for name, tool in recipe.spec.steps.items():
             walk.step(name, tool)
-    except InspectionFault as error:
-        fault = error
+    except InspectionFault as fault:
+        refused = Verdict.not_inspected(part, fault)
     except Exception as error:  # a tool's bug or exhausted memory must cost one part, not the line
         _log.exception("step %s broke", walk.at)
         text = f"Not inspected: step {walk.at} broke: {type(error).__name__}: {error}"
-        fault = InspectionFault(Code.INTERNAL_ERROR, text[:200])
+        refused = Verdict.not_inspected(part, InspectionFault(Code.INTERNAL_ERROR, text[:200]))
     health = walk.health()
-    base = Verdict(part) if fault is None else Verdict.not_inspected(part, fault)
     made = replace(
-        base,
+        refused or Verdict(part),
         checks=tuple(walk.checks),
         frames=tuple(frame.ref for frame in frames),
         model_shas=recipe.model_shas,
         health=health,
         pose=next((a.pose for a in walk.answers.values() if isinstance(a, Located) and a.pose is not None), None),
     )
-    if fault is None:
+    if refused is None:
         made = decide(made, recipe.spec)
     stages = {**walk.stages_us, "judge": (time.perf_counter_ns() - started) // 1000}
     return replace(made, stages_us=stages)
@@ -93,7 +92,7 @@ class _Walk:
     def take(self, frames: Sequence[Frame]) -> None:
         """Give each picture to its source. Raises InspectionFault for any that is missing, doubled or no picture."""
         spec = self.recipe.spec
-        unfit: list[InspectionFault] = []
+        unfit: list[tuple[int, str]] = []
         for name, shots in _sorted_by_source(spec.sources, frames).items():
             source, scale = spec.sources[name], self.recipe.scales.get(name)
             try:
@@ -102,11 +101,11 @@ class _Walk:
                 for frame in shots:
                     _shape(frame, source, scale.size_px if scale else None)
             except InspectionFault as fault:
-                unfit.append(fault)
+                unfit.append((fault.code, fault.text))
             else:
                 self.pictures[name] = _Picture(shots)  # also beside one that is unfit: its health is known
         if unfit:
-            raise unfit[0]
+            raise InspectionFault(*unfit[0])
         for name, picture in self.pictures.items():
             if name not in spec.merged_only:
                 for frame in picture.shots:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import gc
 import logging
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -215,3 +217,19 @@ def test_sure_reject_before_a_fault_stays_not_inspected(tmp_path: Path, picture:
 def test_tool_that_answers_nonsense_is_a_fault(recipe: LoadedRecipe, picture: Any, monkeypatch: Any) -> None:
     monkeypatch.setattr(Diameter, "__call__", lambda self, view: None)
     assert judged(recipe, picture).code == Code.INTERNAL_ERROR
+
+
+@pytest.mark.parametrize("kind", ["good", "empty", "of no size"])
+def test_nothing_holds_a_picture_that_was_judged(kind: str, recipe: LoadedRecipe, picture: Any) -> None:
+    """Its slot, and the memory of a ring that was replaced, must not wait for the garbage collector."""
+    image = {"empty": np.full_like(picture, 90), "of no size": np.zeros((0, 5), np.uint8)}.get(kind, picture)
+    gc.disable()
+    try:
+        shown = frame(image)
+        held = weakref.ref(shown.image)
+        verdict = judge(recipe, part(sha=recipe.sha), [shown])
+        del shown
+        assert (verdict.outcome is Outcome.PASS) == (kind == "good")
+        assert held() is None
+    finally:
+        gc.enable()
