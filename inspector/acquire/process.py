@@ -15,6 +15,7 @@ import contextlib
 import logging
 import os
 import time
+from collections.abc import Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,10 @@ WIRED_LOOK_S = 0.001  # a wired camera must be looked at often: its pictures com
 IDLE_S = 0.05
 STRANDED_LIMIT = 100 * 1024 * 1024
 CHECK_S = 0.5
-SETTINGS_CHECK_S = 5.0
+SETTINGS_CHECK_S = 5.0  # from one round to the next; a round comes between two parts when it is overdue by as much
+LOOK_LIMIT_S = 0.002  # a slice of it
+LOOK_EVERY_S = 0.02
+MOVED = 0.5  # a temperature that moves less is not told
 BACK_OFF_S = (0.1, 0.2, 0.5, 1.0, 2.0)
 
 
@@ -63,8 +67,9 @@ class CameraLoop:
         self._tries = 0
         self._trouble = ""  # what was told last about a camera that can't be opened
         self._try_at = 0.0
-        self._check_at = self._settings_at = 0.0
-        self._good_utc = ""  # when its settings were last seen as wanted
+        self._check_at = self._look_at = self._overdue_at = 0.0
+        self._round_utc = ""  # when the present round through its settings began
+        self._good_utc = ""  # when they were last seen as wanted
 
     def run(self) -> None:
         """Until the station says stop or goes away."""
@@ -157,7 +162,7 @@ class CameraLoop:
         self._check_at = time.monotonic() + CHECK_S
         self._settings_at = time.monotonic() + SETTINGS_CHECK_S
         self._good_utc = _utc_now()
-        self._info = info
+        self._info = {**info, "settings_checked_utc": self._good_utc}
         self._say(True, "streaming")
 
     def _lost(self, why: str) -> None:
@@ -172,7 +177,10 @@ class CameraLoop:
             raise EOFError("starting anew is the only way to get the memory of lost pictures back")
 
     def _check(self) -> None:
+        """Between two parts: is the camera there, and as it was set? Takes no longer than a part can wait."""
         now = time.monotonic()
+        if now >= self._look_at and (not self._work.busy or now > self._overdue_at):
+            self._look()
         if now < self._check_at or self._work.busy:
             return
         self._check_at = now + CHECK_S
@@ -180,19 +188,30 @@ class CameraLoop:
             live = self._camera.check()
         except DeviceError:
             live = self._camera.check()  # one register that could not be read is no lost camera
-        if now >= self._settings_at:
-            self._check_settings()
-        if live != {k: self._info.get(k) for k in live}:
+        if any(_moved(self._info.get(name), value) for name, value in live.items()):
             self._info = {**self._info, **live}
             self._tell(True, "streaming")
 
+    def _look(self) -> None:
+        """A slice of the round through all settings."""
+        changed = self._camera.look(LOOK_LIMIT_S)
+        if changed is None:
+            self._look_at = time.monotonic() + LOOK_EVERY_S
+        else:
+            self._seen(changed)
+
     def _check_settings(self) -> None:
-        self._settings_at = time.monotonic() + SETTINGS_CHECK_S
-        changed = self._camera.differing()
+        """All of them now: something spoke against them."""
+        self._round_utc = _utc_now()
+        self._seen(self._camera.differing())
+
+    def _seen(self, changed: Sequence[str]) -> None:
         if changed:
             self._channel.send(SettingsChanged(tuple(changed), self._good_utc, _utc_now()))
             raise DeviceError(f"settings of camera {self._name} were changed by someone else: {'; '.join(changed)}")
-        self._good_utc = _utc_now()
+        self._good_utc, self._round_utc = self._round_utc, _utc_now()
+        self._look_at = time.monotonic() + SETTINGS_CHECK_S
+        self._overdue_at = self._look_at + SETTINGS_CHECK_S
 
     def _say(self, fresh: bool, text: str) -> None:
         _log.log(logging.INFO if fresh else logging.WARNING, "%s: %s", self._name, text)
@@ -200,6 +219,12 @@ class CameraLoop:
 
     def _tell(self, fresh: bool, text: str) -> None:
         self._channel.send(CameraState(fresh, text, {**self._info, "ring": self._slots.path} if fresh else {}))
+
+
+def _moved(before: Any, now: Any) -> bool:
+    if isinstance(before, float) and isinstance(now, float):
+        return abs(now - before) >= MOVED
+    return bool(before != now)
 
 
 def _utc_now() -> str:
