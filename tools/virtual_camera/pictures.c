@@ -369,26 +369,38 @@ static void apply_effects(const struct effects *effects, uint16_t *line, size_t 
 {
     float off = (float)y - effects->centre_y, less = effects->vignette * off * off, sigma = effects->sigma;
     const float *noise = noises + mix(effects->seed + y) % NOISES, *times = effects->times, *plus = effects->plus;
+    float values[3 * MAX_SENSOR];
+    for (size_t i = 0; i < n; i++)
+        values[i] = line[i] * (times[i] - less) + plus[i] + 0.5f;
+    for (size_t i = 0; sigma > 0.0f && i < n; i++)
+        values[i] += sigma * noise[i];
     for (size_t i = 0; i < n; i++) {
-        float value = line[i] * (times[i] - less) + plus[i] + sigma * noise[i] + 0.5f;
-        value = value < 0.0f ? 0.0f : value;
-        line[i] = (uint16_t)(int32_t)(value > 65535.0f ? 65535.0f : value);
+        int32_t value = (int32_t)values[i]; /* at most 256 times 65535 and a little */
+        value = value < 0 ? 0 : value;
+        line[i] = (uint16_t)(value > 65535 ? 65535 : value);
     }
 }
 
-/* 8 bits to 16. `known`: the pattern below the eight, for formats that show it; white stays white. control.py's
- * expected() has the same. */
-static void deepen(const uint8_t *restrict in, uint16_t *restrict out, size_t n, bool known, uint32_t x, uint32_t y)
+/* 8 bits to the upper `16 - shift` of 16. `known`: below the eight comes the pattern that control.py's expected() has,
+ * too, for formats that show it; white stays white. */
+static void deepen(const uint8_t *restrict in, uint16_t *restrict out, size_t n, bool known, int shift, uint32_t x,
+                   uint32_t y)
 {
+    uint8_t ramp[256], start = (uint8_t)(97u * x + 57u * y);
     if (!known) {
         for (size_t i = 0; i < n; i++)
             out[i] = (uint16_t)(in[i] << 8);
         return;
     }
-    uint8_t start = (uint8_t)(97u * x + 57u * y);
-    for (size_t i = 0; i < n; i++) {
-        uint8_t low = (uint8_t)(start + (uint8_t)(97u * (uint8_t)i));
-        out[i] = (uint16_t)(in[i] << 8 | (in[i] == 255 ? 255 : low));
+    for (uint32_t i = 0; i < 256; i++) /* where the pattern begins anew */
+        ramp[i] = (uint8_t)(97u * i + start);
+    for (size_t first = 0; first < n; first += 256) {
+        size_t length = n - first < 256 ? n - first : 256;
+        for (size_t i = 0; i < length; i++) {
+            uint16_t value = in[first + i];
+            uint16_t low = value == 255 ? 255 : ramp[i];
+            out[first + i] = (uint16_t)((uint16_t)(value << 8 | low) >> shift);
+        }
     }
 }
 
@@ -398,7 +410,9 @@ static void write_deep(const struct format *format, const struct effects *effect
     bool three = format->colour == RGB || format->colour == BGR;
     size_t n = (size_t)settings->width * (three ? 3 : 1);
     uint16_t line[3 * MAX_SENSOR];
-    deepen(row, line, n, format->bits > 8, settings->offset_x, settings->offset_y + y);
+    int shift = 16 - format->bits;
+    bool flat = effects->flat && format->bits > 8;
+    deepen(row, line, n, format->bits > 8, flat ? shift : 0, settings->offset_x, settings->offset_y + y);
     if (!effects->flat)
         apply_effects(effects, line, n, y);
     if (format->packing == BYTES) {
@@ -406,8 +420,7 @@ static void write_deep(const struct format *format, const struct effects *effect
             out[i] = (uint8_t)(line[i] >= 0xFF80 ? 255 : (line[i] + 128) >> 8);
         return;
     }
-    int shift = 16 - format->bits;
-    for (size_t i = 0; i < n; i++)
+    for (size_t i = 0; !flat && i < n; i++)
         line[i] = (uint16_t)(line[i] >> shift);
     pack(format, line, out, n);
 }
