@@ -95,6 +95,13 @@ class Camera(Protocol):
         """Settings that are no longer what was set at ``open``, each with its wanted and its found value."""
         ...
 
+    def look(self, limit_s: float) -> list[str] | None:
+        """As ``differing``, in slices: read settings for ``limit_s`` and go on there at the next call.
+
+        None: all well so far, but not all seen yet. [] when a whole round was as it was set.
+        """
+        ...
+
     def close(self) -> None:
         """Let go of the device; never raises, may be called at any time."""
         ...

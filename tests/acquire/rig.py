@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import struct
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
@@ -35,11 +34,6 @@ from tools.part_renderer.stamp import read_stamp, write_stamp
 from tools.virtual_camera.control import CTI, CameraControl
 
 ROWS, COLUMNS = 128, 1280  # wide enough for a part number, few enough to be quick
-REGISTERS = {  # struct settings of tools/virtual_camera/control_layout.h
-    "trigger_mode": ("<I", 28),
-    "trigger_source": ("<I", 32),
-    "exposure_us": ("<d", 80),
-}
 EVERY_LIMIT_S = 10.0  # nothing here takes so long; it bounds a test that would hang
 
 SOFTWARE: dict[str, Any] = {
@@ -106,13 +100,6 @@ class World:
         more = {"cameras": self.cameras, "runtime_dir": str(self.runtime)}
         write_yaml(self.station_file, {**station, **more, **({"identity": self.identity} if self.identity else {})})
         return self
-
-    def set_register(self, name: str, value: float, device: int = 0) -> None:
-        """Change a register of the camera behind everybody's back, as a power cycle or another tool would."""
-        kind, place = REGISTERS[name]
-        with self.control.path.open("r+b") as file:
-            file.seek(4096 * (1 + device) + 1024 + place)
-            file.write(struct.pack(kind, value))
 
     @property
     def environment(self) -> dict[str, str]:

@@ -88,6 +88,9 @@ class Scripted:
     def differing(self) -> list[str]:
         return self.changed
 
+    def look(self, limit_s: float) -> list[str] | None:
+        return self.changed
+
     def close(self) -> None:
         self.queue.clear()
 

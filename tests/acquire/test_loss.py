@@ -147,7 +147,7 @@ async def test_in_use_by_another_program(world: World) -> None:
 
 async def test_settings_changed_by_someone_else_are_told_and_set_again(world: World) -> None:
     async with running(world.camera()) as rig:
-        world.set_register("exposure_us", 500.0)
+        rig.control.set_register(0, "ExposureTime", 500.0)
         text = await rig.trouble()
         assert "settings of camera top were changed by someone else: ExposureTime: wanted 1000, found 500.0" in text
         await rig.ready()
@@ -157,7 +157,7 @@ async def test_settings_changed_by_someone_else_are_told_and_set_again(world: Wo
 async def test_a_trigger_that_was_switched_off_is_noticed_before_the_next_part(world: World) -> None:
     async with running(world.camera()) as rig:
         assert rig.number(await rig.capture(1)) == 1
-        world.set_register("trigger_mode", 0)
+        rig.control.set_register(0, "TriggerMode", "Off")
         delivered = rig.control.counters(0).delivered
         rig.control.pulse(0)  # wakes the camera, which now runs freely
         await rig.until(lambda: rig.control.counters(0).delivered > delivered or not rig.fresh)

@@ -49,6 +49,7 @@ class GenicamCamera:
         self._offset_px = (0, 0)
         self._counter = False  # it has one for triggers, and CounterSelector stands on it
         self._same_ids = True  # buffers and chunks number alike
+        self._unseen: list[str] = []  # of the camera file, in this round of looking
         self._held: dict[str, Value] = {}  # the camera file's features as a shared user set has them
         self.stranded_bytes = 0
 
@@ -77,6 +78,7 @@ class GenicamCamera:
         sequencer_off(nodes)
         features.apply(nodes, self._wanted.features)
         self._views, self._shots, self._held = None, (Shot(),), {}
+        self._unseen = [*self._wanted.features]
         self._check_trigger()
         self._counter = self._find_counter()
         sent_format = self._check_format()
@@ -363,6 +365,22 @@ class GenicamCamera:
             nodes.look_again()
             found = (self._difference(nodes, key) for key in self._wanted.features)
             return [str(d) for d in found if d is not None]
+
+    def look(self, limit_s: float) -> list[str] | None:
+        """See :class:`~inspector.acquire.camera.Camera`."""
+        nodes, end = self._nodes, time.monotonic() + limit_s
+        if nodes is None:
+            return []
+        with self._device_errors("its settings can't be read"):
+            nodes.look_again()
+            while self._unseen:
+                if self._difference(nodes, self._unseen.pop()) is not None:
+                    self._unseen.clear()
+                    return self.differing()
+                if time.monotonic() > end:
+                    return None
+            self._unseen = [*self._wanted.features]
+            return []
 
     def _difference(self, nodes: Nodes, key: str) -> Difference | None:
         views = self._views
