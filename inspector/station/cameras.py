@@ -225,7 +225,7 @@ class Cameras:
 
     def is_doubled(self, number: int) -> bool:
         """The PLC has sent this count of parts before."""
-        return self.books is not None and self.books.doubled(number)
+        return self.books is not None and self.books.doubled(number, time.monotonic_ns())
 
     def set_count(self, number: int) -> str:
         """The PLC's count of parts, when the belt stands. Returns why it can't be taken, or ""."""

@@ -32,6 +32,7 @@ GRACE_NS = 20_000_000  # a message that was received in time may be read a littl
 HELD_NS = 2_000_000_000  # a pulse waits so long for the PLC's next count, which tells whose it was
 REMEMBERED = 256  # parts
 FORGET_NS = 30_000_000_000
+DOUBLED_NS = 5_000_000_000  # a PLC that was started anew counts the same numbers later than that
 CONFUSED = 10
 CLEAN = 3
 MESSAGES_MISSED = 100  # a count that jumps further was set anew
@@ -110,12 +111,13 @@ class Announced(Books):
         self._before_ns = 0 if announced == "before" else window_ns  # a pulse may come so long before its message
         self._after_ns = 0 if announced == "after" else window_ns
         self._number: int | None = None
+        self._numbers: deque[tuple[int, int]] = deque(maxlen=64)  # the last counts, and when they came
         self._held: deque[tuple[int, str]] = deque(maxlen=REMEMBERED)  # pulses whose number is not known yet
 
     # --- what comes in -------------------------------------------------------------------------------
-    def doubled(self, number: int) -> bool:
-        """The PLC sent this count before; nothing new has come."""
-        return number == self._number
+    def doubled(self, number: int, now_ns: int) -> bool:
+        """The PLC sent this count just before; nothing new has come."""
+        return any(known == number and now_ns - at_ns < DOUBLED_NS for known, at_ns in self._numbers)
 
     def announce(
         self,
@@ -135,7 +137,7 @@ class Announced(Books):
         rivals = [c for c in self._claims if c.high_ns >= low_ns and (not c.over or c.ambiguous)]
         self._claims.append(claim)
         if number is not None:
-            self._count(number)
+            self._count(number, at_ns)
         for rival in rivals:
             text = f"parts {rival.label} and {label} were announced within {(at_ns - rival.at_ns) / 1e6:.0f} ms"
             for one in (rival, claim):
@@ -221,6 +223,9 @@ class Announced(Books):
                 found[camera] = there[0]
                 if there[0].why:
                     self._fail(claim, f"camera {camera}: {there[0].why}")
+                    return
+                if there[0].frame is None:
+                    self._fail(claim, f"camera {camera}: its picture was given up before", ambiguous=True)
                     return
                 continue
             why = self._missing(claim, track, now_ns)
@@ -345,16 +350,16 @@ class Announced(Books):
             if now_ns > seen.exposed_ns + self._before_ns + GRACE_NS:
                 seen.booked = True
                 self._drop(seen, "unannounced")
-                self._unannounced(track, f"pulse {seen.count}", now_ns)
+                self._unannounced(track, f"pulse {seen.count}", seen.exposed_ns, now_ns)
         for lost in track.lost.values():
             if lost.overdue and not lost.booked and not self._explained(track, lost, _NOBODY):
                 lost.booked = True
-                self._unannounced(track, f"pulse {lost.count}, which gave no picture,", now_ns)
+                self._unannounced(track, f"pulse {lost.count}, which gave no picture,", lost.before_ns, now_ns)
 
-    def _unannounced(self, track: Track, pulse: str, now_ns: int) -> None:
+    def _unannounced(self, track: Track, pulse: str, at_ns: int, now_ns: int) -> None:
         track.totals.unannounced += 1
-        after = next((c.label for c in reversed(self._claims)), "")
-        follows = f" (the last part announced was {after})" if after else ""
+        after = next((c.label for c in reversed(self._claims) if c.at_ns <= at_ns), "")
+        follows = f" (the last part announced before it was {after})" if after else ""
         text = f"camera {track.name}: {pulse} came, and no part was announced within {self._ms} ms of it{follows}"
         if track.name != self.lead:
             self._confused(text)
@@ -369,8 +374,9 @@ class Announced(Books):
         self._confused(text)
 
     # --- the PLC's own count -------------------------------------------------------------------------
-    def _count(self, number: int) -> None:
+    def _count(self, number: int, at_ns: int) -> None:
         """Messages are missing when the PLC's count has gone on by more than 1."""
+        self._numbers.append((number, at_ns))
         before, self._number = self._number, number
         missed = range(0) if before is None else range(before + 1, number)
         if len(missed) <= MESSAGES_MISSED:

@@ -197,7 +197,7 @@ class Belt:
                 self.at(extra, lambda camera=camera, at=extra: self._pulse(camera, 0, at))  # type: ignore[misc]
 
     def _message(self, part: int) -> None:
-        if self.mode == "each" and self.matcher.doubled(part):
+        if self.mode == "each" and self.matcher.doubled(part, self.now):
             return
         self._seq += 1
         self.told[self._seq] = Told(part)

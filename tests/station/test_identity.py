@@ -288,7 +288,8 @@ def test_a_lost_message_is_found_by_the_next_count() -> None:
     scene.announce(4, 400, number=4)
     assert scene.desk.of("unannounced") == [("top", 3)]
     assert "the PLC's message about part 3 was lost" in scene.desk.alarms[-1]
-    assert scene.matcher.doubled(4) and not scene.matcher.doubled(5)
+    assert scene.matcher.doubled(4, 500 * MS) and scene.matcher.doubled(2, 500 * MS)
+    assert not scene.matcher.doubled(5, 500 * MS) and not scene.matcher.doubled(4, 9000 * MS)
 
 
 def test_an_extra_pulse_gets_no_number() -> None:

@@ -74,7 +74,7 @@ def test_announced_parts(make_walk: Callable[..., Walk]) -> None:
     # nobody announced this one: it has a verdict all the same, and is named
     walk.control.pulse(0)
     assert wait_id(walk, "")["code"] == 201
-    wait_event(walk, "came, and no part was announced within 100 ms of it (the last part announced was A5)")
+    wait_event(walk, "came, and no part was announced within 100 ms of it (the last part announced before it was A5)")
     assert walk.alarms()["books"] == "UNACK"
     quiet()
     walk.show(True, 7)
