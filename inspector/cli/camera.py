@@ -27,6 +27,7 @@ from inspector.cli.camera_base import (
     told,
     write_file,
 )
+from inspector.cli.camera_file import SetOption, changed
 from inspector.cli.figures import figures
 from inspector.config import load_camera_file
 from inspector.pixels import decode
@@ -55,11 +56,14 @@ def list_cameras(station: StationOption = None, producer: ProducerOption = None)
                 continue
             for name in probed.producers:
                 typer.echo(f"producer  {name}")
-            rows = [("serial", "model", "vendor", "access", "station's camera")]
+            rows = [("serial", "model", "vendor", "wire", "access", "station's camera")]
             for device in probed.devices:
                 names = [n for n, c in station_s.cameras.items() if c.serial == device["serial"]]
                 seen.update(names)
-                rows.append((device["serial"], device["model"], device["vendor"], device["access"], ", ".join(names)))
+                serial, model, vendor, wire, access = (
+                    device[key] for key in ("serial", "model", "vendor", "transport", "access")
+                )
+                rows.append((serial, model, vendor, wire, access, ", ".join(names)))
             typer.echo("\n".join(columns(rows)) if len(rows) > 1 else "  no camera; check power, cable and addresses")
         for name, camera in station_s.cameras.items():
             if name not in seen:
@@ -97,6 +101,7 @@ def snapshot(
         typer.Option("--output", "-o", help="PNG file; default CAMERA.png."),
     ] = None,
     wait_s: Annotated[float, typer.Option(min=0.1, max=600, help="How long to wait for the picture.")] = 10.0,
+    settings: SetOption = None,
     station: StationOption = None,
     producer: ProducerOption = None,
 ) -> None:
@@ -108,8 +113,8 @@ def snapshot(
         new_file(file, ".png", force=True)
         if station_s.wired:
             typer.echo(f"waiting up to {wait_s:g} s for a pulse on the trigger wire", err=True)
-        with tempfile.TemporaryDirectory() as folder:
-            exposure, raw = visit.picture(replace(asked, wait_s=wait_s, pixels=str(Path(folder) / "pixels.npy")))
+        with changed(asked, settings) as as_set, tempfile.TemporaryDirectory() as folder:
+            exposure, raw = visit.picture(replace(as_set, wait_s=wait_s, pixels=str(Path(folder) / "pixels.npy")))
         shown = decode(raw, exposure.pixel_format)
         write_file(file, png(shown))
         typer.echo("\n".join([str(file), *_figures(exposure, raw, shown)]))

@@ -24,6 +24,7 @@ from inspector.cli.camera_base import (
     sentence,
     told,
 )
+from inspector.cli.camera_file import SetOption, changed
 from inspector.cli.figures import Figures, Region, figures
 from inspector.pixels import decode
 
@@ -39,6 +40,7 @@ _LEAVE_LIMIT_S = 5.0
 def live_camera(
     camera: CameraArgument,
     rate_hz: Annotated[float, typer.Option("--rate", min=0.1, max=30, help="Pictures a second; not if wired.")] = 5.0,
+    settings: SetOption = None,
     station: StationOption = None,
     producer: ProducerOption = None,
 ) -> None:
@@ -51,7 +53,7 @@ def live_camera(
         os.environ.setdefault("TEXTUAL_FPS", "15")  # read by textual when it is imported
         from inspector.tui.live import LiveCamera
 
-        with Stream(asked, rate_hz) as stream:
+        with changed(asked, settings) as as_set, Stream(as_set, rate_hz) as stream:
             trouble = stream.opened(OPEN_LIMIT_S)
             if trouble:
                 raise Trouble(trouble)

@@ -29,6 +29,7 @@ from inspector.cli.camera_base import (
     told,
     write_file,
 )
+from inspector.cli.camera_file import SetOption, changed
 from inspector.cli.figures import white_of
 from inspector.pixels import decode
 
@@ -55,6 +56,7 @@ def reference(
     frames: Annotated[int, typer.Option("--frames", min=2, max=4096, help="Pictures to average.")] = 64,
     wait_s: Annotated[float, typer.Option(min=0.1, max=600, help="Longest time without a picture.")] = 10.0,
     force: Annotated[bool, typer.Option("--force", help="Write over a file that is there.")] = False,
+    settings: SetOption = None,
     station: StationOption = None,
     producer: ProducerOption = None,
 ) -> None:
@@ -66,8 +68,9 @@ def reference(
         if station_s.wired:
             typer.echo(f"waiting for {frames} pulses on the trigger wire, {wait_s:g} s at most for each", err=True)
         average = Average()
-        for exposure, raw in _pictures(asked, frames, wait_s):
-            average.add(exposure, raw)
+        with changed(asked, settings) as as_set:
+            for exposure, raw in _pictures(as_set, frames, wait_s):
+                average.add(exposure, raw)
         trouble = average.no_dark() if kind is Kind.dark else average.no_flat()
         if trouble:
             raise Trouble(f"{output} was not written: {trouble}")

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import math
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Optional
@@ -13,7 +10,7 @@ import typer
 
 from inspector.acquire import visit
 from inspector.acquire.features import Difference, Value, split
-from inspector.acquire.visit import Feature, Visit
+from inspector.acquire.visit import Visit
 from inspector.cli.camera_base import (
     CameraArgument,
     ProducerOption,
@@ -25,10 +22,9 @@ from inspector.cli.camera_base import (
     told,
     write_file,
 )
+from inspector.cli.camera_file import text_of
 from inspector.config import CameraFile, load_camera_file
 
-_PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
-_WORDS = {"true", "false", "yes", "no", "on", "off", "null", "y", "n"}  # to one YAML reader or another no texts
 _ABSENT = "-"
 _SAME, _DIFFERENT, _CANT = 0, 1, 2
 # SFNC's own, for two files: they hold no units
@@ -118,44 +114,6 @@ def diff(
             raise typer.Exit(_SAME)
         typer.echo("\n".join(columns([("feature", old, new, "unit"), *rows])))
         raise typer.Exit(_DIFFERENT)
-
-
-def text_of(features: Sequence[Feature], values: Mapping[str, Value]) -> str:
-    """A camera file: categories as headings, unit and range behind each value. It reads back as ``values``."""
-    by_name = {feature.name: feature for feature in features}
-    serial, model = (by_name[n].value if n in by_name else "" for n in ("DeviceSerialNumber", "DeviceModelName"))
-    lines = [f"# All settings of {model or 'a camera'} {serial}. `inspector camera apply` sets them again."]
-    lines += [f"model: {_scalar(model)}"] if model else []
-    lines.append("features:")
-    category = ""
-    for key, value in values.items():
-        feature = by_name.get(split(key)[0])
-        if feature is not None and feature.category != category:
-            category = feature.category
-            lines.append(f"  # --- {category}")
-        comment = _comment(feature) if feature is not None else ""
-        entry = f"  {key}: {_scalar(value)}"
-        lines.append(f"{entry:<40}  # {comment}" if comment else entry)
-    return "\n".join(lines) + "\n"
-
-
-def _comment(feature: Feature) -> str:
-    allowed = "" if feature.allowed == "true, false" else feature.allowed
-    return ", ".join(filter(None, (feature.unit, allowed))).replace("\n", " ")
-
-
-def _scalar(value: Value) -> str:
-    """A value as YAML 1.2 reads it back: texts that could be anything else are quoted."""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, float):
-        return repr(value) if math.isfinite(value) else {math.inf: ".inf", -math.inf: "-.inf"}.get(value, ".nan")
-    if isinstance(value, int):
-        return str(value)
-    if _PLAIN.fullmatch(value) and value.lower() not in _WORDS:
-        return value
-    quoted = json.dumps(value, ensure_ascii=False)
-    return "".join(char if char.isprintable() else f"\\U{ord(char):08x}" for char in quoted)
 
 
 def _right_model(asked: Visit, wanted: CameraFile, file: Path) -> None:

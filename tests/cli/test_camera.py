@@ -16,7 +16,7 @@ from inspector.acquire import visit
 from tests.acquire.rig import COLUMNS, ROWS, SOFTWARE, World, part_picture, running
 from tests.cli.conftest import camera
 from tools.part_renderer.stamp import read_stamp
-from tools.virtual_camera.control import CTI
+from tools.virtual_camera.control import CTI, expected
 
 
 def test_list_names_each_camera_and_whose_it_is(world: World) -> None:
@@ -26,8 +26,8 @@ def test_list_names_each_camera_and_whose_it_is(world: World) -> None:
     assert result.exit_code == 0, result.output
     lines = [line.split() for line in result.stdout.splitlines()]
     assert lines[0] == ["producer", *str(CTI).split()]
-    assert lines[2] == ["VC0001", "VirtualCamera", "Inspector", "free", "top"]
-    assert lines[3] == ["VC0002", "VirtualCamera", "Inspector", "not", "reachable"]
+    assert lines[2] == ["VC0001", "VirtualCamera", "Inspector", "Custom", "free", "top"]
+    assert lines[3] == ["VC0002", "VirtualCamera", "Inspector", "Custom", "not", "reachable"]
 
 
 def test_list_tells_what_is_missing(world: World) -> None:
@@ -53,7 +53,7 @@ def test_show_has_values_ranges_and_what_differs(world: World) -> None:
     assert result.exit_code == 0, result.output
     lines = {" ".join(line.split()) for line in result.stdout.splitlines()}
     assert "* ExposureTime RW 1000.0 us 10 to 1000000" in lines
-    assert "* PixelFormat RW Mono8 Mono8, Mono12, BayerRG8, RGB8" in lines
+    assert any(line.startswith("* PixelFormat RW Mono8 Mono8, ") and line.endswith("RGB8, BGR8") for line in lines)
     assert "* Width RW 1280 px 16 to 1280 in steps of 4" in lines
     assert "DeviceTemperature RO 41.5 C" in lines and "TriggerSoftware WO (command)" in lines
     assert "ExposureTime: wanted 850, found 1000.0" in lines
@@ -70,10 +70,10 @@ def test_show_by_serial_number_without_a_station(world: World) -> None:
     assert result.exit_code == 1 and "there is no camera VC0009 (found: VC0001, VC0002)" in result.stderr
 
 
-@pytest.mark.parametrize("name", ["Mono8", "Mono12", "BayerRG8", "RGB8"])
+@pytest.mark.parametrize("name", ["Mono8", "Mono10", "Mono12", "Mono16", "BayerRG8", "BayerGB12", "RGB8", "BGR8"])
 def test_a_snapshot_is_the_picture_without_loss(name: str, world: World) -> None:
     picture = part_picture(7)
-    if name == "RGB8":
+    if name in ("RGB8", "BGR8"):
         picture = np.dstack([picture, picture // 2, picture // 4])
     world.control.show(0, picture)
     world.camera("top", {**SOFTWARE, "PixelFormat": name})
@@ -83,17 +83,37 @@ def test_a_snapshot_is_the_picture_without_loss(name: str, world: World) -> None
     saved = cv2.imread(str(file), cv2.IMREAD_UNCHANGED)
     assert saved is not None and saved.shape[:2] == (ROWS, COLUMNS)
     assert f"{COLUMNS}x{ROWS} px, {name}" in result.stdout
-    if name == "BayerRG8":
+    raw = expected(picture, name)
+    white = (1 << int("".join(filter(str.isdigit, name)))) - 1
+    assert f"mean       {raw.mean():.1f} of {white}" in result.stdout
+    if name.startswith("Bayer"):
         assert saved.ndim == 3
         grey = cv2.cvtColor(saved, cv2.COLOR_BGR2GRAY)
-        assert read_stamp(grey) == 7
+        assert read_stamp(np.asarray(grey * (255.0 / white), np.uint8)) == 7
         return
-    depth = 16 if name == "Mono12" else 1
-    shown = saved[..., ::-1] if saved.ndim == 3 else saved
-    assert np.array_equal(shown, picture.astype(shown.dtype) * depth)
-    assert shown.dtype == (np.uint16 if depth == 16 else np.uint8)
-    white = 4095 if depth == 16 else 255
-    assert f"mean       {picture.mean() * depth:.1f} of {white}" in result.stdout
+    shown = saved[..., ::-1] if name == "RGB8" else saved  # OpenCV's own order is BGR
+    assert np.array_equal(shown, raw) and shown.dtype == raw.dtype
+
+
+def test_other_settings_for_one_picture(world: World) -> None:
+    world.control.show(0, np.full((ROWS, COLUMNS), 100, np.uint8))
+    world.camera("top")
+    before = (world.folder / "top.yaml").read_text()
+    result = camera(world, "snapshot", "top", "--set", "ExposureTime=500", "--set", "PixelFormat=Mono12")
+    assert result.exit_code == 0, result.output
+    assert "exposure   500 us" in result.stdout and "Mono12" in result.stdout
+    saved = cv2.imread("top.png", cv2.IMREAD_UNCHANGED)
+    assert saved is not None and set(np.unique(saved >> 4)) == {50}  # half of 100, and low bits of its own
+    assert (world.folder / "top.yaml").read_text() == before
+    for change, says in (
+        ("Gain", "--set Gain: allowed is Feature=Value or Feature[Selector=Entry]=Value"),
+        ("Gain=[1]", "features.Gain: found [1], allowed: boolean or"),
+        ("Gain[A]=1", "features.Gain[A]: allowed is Feature or Feature[Selector=Entry]"),
+        ("Gain=99", "Gain: wanted 99, allowed: 0 to 30 dB"),
+        ("LineSource[LineSelector=Line9]=ExposureActive", "LineSource[LineSelector=Line9]: wanted ExposureActive"),
+    ):
+        result = camera(world, "snapshot", "top", "--set", change)
+        assert result.exit_code == 1 and says in result.stderr and "/" not in result.stderr, result.output
 
 
 def focus(result: Result) -> float:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from inspector.acquire.visit import Feature
-from inspector.cli.camera_settings import text_of
+from inspector.cli.camera_file import text_of
 from inspector.config import load_camera_file
 from tests.acquire.rig import SOFTWARE, World, running, write_yaml
 from tests.cli.conftest import camera
@@ -49,7 +49,9 @@ def test_the_whole_set_is_saved_in_words(world: World) -> None:
     assert "# --- ImageFormatControl" in lines and "# --- ChunkDataControl" in lines
     assert "Width: 1280 # px, 16 to 1280 in steps of 4" in lines
     assert "ExposureTime: 1000.0 # us, 10 to 1000000" in lines
-    assert any(line.startswith("PixelFormat: Mono8 # Mono8, ") for line in lines)
+    pixel_format = lines.index("PixelFormat: Mono8")
+    assert lines[pixel_format - 1].startswith("# ") and "RGB8" in lines[pixel_format - 1]  # too many for one line
+    assert max(map(len, text.splitlines())) <= 120
 
 
 def test_it_is_not_written_over_without_force(world: World) -> None:
@@ -225,11 +227,16 @@ VALUES = st.one_of(
 )
 
 
-@given(values=st.dictionaries(st.from_regex(r"\A[A-Z][a-z]{1,8}(\[A=[a-z0-9]{1,4}(,B=x)?\])?\Z"), VALUES, min_size=1))
-def test_whatever_a_camera_holds_reads_back(values: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> None:
+@given(
+    few=st.sampled_from([1, 9]),
+    values=st.dictionaries(st.from_regex(r"\A[A-Z][a-z]{1,8}(\[A=[a-z0-9]{1,4}(,B=x)?\])?\Z"), VALUES, min_size=1),
+)
+def test_whatever_a_camera_holds_reads_back(
+    few: int, values: dict[str, Any], tmp_path_factory: pytest.TempPathFactory
+) -> None:
     file = tmp_path_factory.mktemp("any") / "camera.yaml"
     first = next(iter(values)).split("[")[0]
-    described = Feature(first, "Category", "RW", "1", "us", "1 to 2\nand more: # 3", "Guru")
+    described = Feature(first, "Category\n- x", "RW", "1", "us", "1 to 2\nand more: # 3" * few, "Guru")
     model = Feature("DeviceModelName", "DeviceControl", "RO", "On: #1", "", "", "Beginner")
     file.write_text(text_of([described, model], values), encoding="utf-8")
     read = load_camera_file(file)
