@@ -12,6 +12,7 @@ import httpx
 import numpy as np
 from prometheus_client.parser import text_string_to_metric_families
 
+from inspector.tui.health import health_from_json
 from tests.plc.peers import wait_for
 from tests.screens import samples
 from tests.walk.harness import LIMIT_S, Walk
@@ -48,6 +49,37 @@ def test_the_status_is_what_the_screens_are_tested_with(walk: Walk) -> None:
     walk.wait_status(lambda s: s["alarms"], "an alarm")
     assert walk.status()["alarms"][0].keys() == samples.ALARMS[0].keys()
     walk.control.reconnect(0)
+
+
+def test_the_health_is_what_the_screens_are_tested_with(walk: Walk) -> None:
+    walk.show(True)
+    walk.plc.inspect()
+    with walk.http() as client:
+
+        def health(series: str = "3") -> Any:
+            return client.get("/v1/health", params={"series": series}).json()
+
+        wait_for(lambda: health()["charts"], LIMIT_S, "charts")
+        found, wanted = health(), samples.health(3)
+        assert found.keys() == wanted.keys()
+        for key in ("recipe", "learned"):
+            assert found[key].keys() == wanted[key].keys(), key
+        chart = {c["what"]: c for c in found["charts"]}
+        assert list(chart) == [c["what"] for c in wanted["charts"]][:5], "and no position: the recipe locates nothing"
+        assert chart["brightness"].keys() == wanted["charts"][0].keys()
+        assert 20 < chart["brightness"]["series"][-1] < 235
+        assert len(health("1")["charts"][0]["series"]) == 1 and health("0")["charts"][0]["series"] == []
+        assert found["cameras"]["top"].keys() == wanted["cameras"]["top"].keys()
+        assert found["cameras"]["top"]["settings"]["checked_utc"].startswith("20")
+        assert health_from_json(json.dumps(found)).cameras["top"].temperature_c == 41.5
+        for series in ("501", "-1", "many", ""):
+            answer = client.get("/v1/health", params={"series": series})
+            assert answer.status_code == 400 and "allowed: 0 to 500" in answer.json()["error"]
+        assert client.post("/v1/health/relearn").json() == {"ok": True}
+        assert health()["learned"]["parts"] == 0
+        families = {f.name: f for f in text_string_to_metric_families(client.get("/metrics").text)}
+        values = {s.labels["what"]: s.value for s in families["inspector_health_value"].samples}
+        assert values["brightness"] == chart["brightness"]["series"][-1]
 
 
 def test_events_bring_the_news_and_come_at_least_once_a_second(walk: Walk) -> None:

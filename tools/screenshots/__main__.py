@@ -42,7 +42,7 @@ async def picture(args: argparse.Namespace, size: tuple[int, int], keys: str, na
                 break
         if keys:
             await pilot.press(*keys.split())
-            await pilot.pause(0.5)
+            await pilot.pause(1.0)  # what the screen asks for has come
             strips = cells(app)
         args.out.mkdir(parents=True, exist_ok=True)
         png(strips, PALETTE, args.out / f"{name}.png")
@@ -61,6 +61,7 @@ async def main() -> None:
         await picture(args, (wide, high), "", f"run-{wide}x{high}")
     await picture(args, SIZES[0], "2", "alarms-80x24")
     await picture(args, SIZES[0], "3", "rejects-80x24")
+    await picture(args, SIZES[0], "4", "pictures-80x24")
     await picture(args, SIZES[0], "", "run-80x24-plain", plain=True)
 
 

@@ -12,7 +12,7 @@ from inspector.tui.widgets.lines import Lines
 from inspector.tui.words import clip, clock, count, day, wrap
 
 COLUMNS = ("brightness", "contrast", "sharpness", "noise", "saturated")
-NAME, CELL, GAUGE = 15, 12, 9
+NAME, CELL, CELL_MAX = 15, 12, 26
 LABEL = 10
 OUT = PRIORITY[2]
 
@@ -55,17 +55,17 @@ def change(chart: Chart) -> str:
     return f"{100 * moved / chart.centre:+.1f} %" if chart.centre else ""
 
 
-def between(chart: Chart) -> Span:
-    """The average between its limits; a chart that is out is never drawn inside."""
+def between(chart: Chart, cell: int = CELL) -> Span:
+    """The average between its limits in ``cell`` columns; a chart that is out is never drawn inside."""
     if chart.state == "learning" or chart.average_lower is None or chart.average_upper is None:
-        return (f" {'learning':{CELL - 1}}", DIM)
+        return (f" {'learning':{cell - 1}}", DIM)
     value = chart.average
     reach = chart.average_upper - chart.average_lower
     if value is not None and chart.state != "steady":  # also when single parts jumped and the average lags
         out = chart.average_upper + reach if chart.state == "high" else chart.average_lower - reach
         value = max(value, out) if chart.state == "high" else min(value, out)
-    line = gauge(value, chart.average_lower, chart.average_upper, chart.centre, GAUGE)
-    return (f"{line:{CELL}}", TEXT if chart.state == "steady" else OUT)
+    line = gauge(value, chart.average_lower, chart.average_upper, chart.centre, cell - 3)
+    return (f"{line:{cell}}", TEXT if chart.state == "steady" else OUT)
 
 
 class PicturesHead(Lines[tuple[Health | None, str]]):
@@ -97,7 +97,8 @@ class PatchTable(Lines[Choice]):
         """A window on the list that always holds the chosen patch."""
         if not value.patches:
             return []
-        named = "".join(f"{name:{CELL}}" for name in COLUMNS)
+        cell = min(max((width - 3 - NAME) // len(COLUMNS), CELL), CELL_MAX)
+        named = "".join(f"{name:{cell}}" for name in COLUMNS)
         space = height - 1
         top = min(max(value.index - space // 2, 0), max(len(value.patches) - space, 0))
         rows: list[Line] = []
@@ -107,7 +108,7 @@ class PatchTable(Lines[Choice]):
             place = any(what in by for what in POSITION)
             row: Line = [(f" {mark} ", STRONG), (f"{clip(patch.name, NAME - 1):{NAME}}", TEXT)]
             for what in POSITION if place else COLUMNS:
-                row.append(between(by[what]) if what in by else (" " * CELL, TEXT))
+                row.append(between(by[what], cell) if what in by else (" " * cell, TEXT))
             rows.append([*row, ("  x, y and angle" if place else "", DIM)])
         more = f"{value.index + 1} of {len(value.patches)}"
         head = spread([(f"   {'':{NAME}}{named}", DIM)], [], width)
@@ -123,16 +124,18 @@ class PatchCharts(Lines[Patch]):
 
     def draw(self, value: Patch, width: int, height: int) -> list[Line]:
         """A row a characteristic."""
-        room = max(width - 60, 10)
+        room = max(width - 61, 10)
         parts = max((len(chart.series) for chart in value.charts), default=0)
         course = f"last {parts} parts" if parts > 1 else ""
         rows: list[Line] = [
-            [(f" {clip(value.name, 13):13}{'now':>12}{'learned':>12}{'change':>9}   {course:{room}} state", DIM)]
+            [(f" {clip(value.name, 13):13}{'now':>12}{'learned':>12}{'change':>10}   {course:{room}} state", DIM)]
         ]
         for chart in value.charts:
             out = chart.state in ("low", "high")
             line = trend(chart.series, (chart.lower, chart.upper), (chart.average_lower, chart.average_upper), room)
-            figures = f"{quantity(chart.now, chart.unit):>12}{quantity(chart.centre, chart.unit):>12}{change(chart):>9}"
+            figures = (
+                f"{quantity(chart.now, chart.unit):>12}{quantity(chart.centre, chart.unit):>12}{change(chart):>10}"
+            )
             word = f"too {chart.state}" if out else chart.state
             rows.append([(f" {chart.what:13}{figures}   ", TEXT), (f"{line} ", TEXT), (word, OUT if out else DIM)])
         return rows
