@@ -323,7 +323,7 @@ static uint64_t step(struct device *device)
     if (device->state == SENSOR_EXPOSING && now >= device->exposure_end_ns) {
         look_for_triggers(device, now);
         end_exposure(device);
-        if (device->extra_due)
+        if (device->extra_due || device->stream.late.count)
             next = now; /* look again: their time may have come */
     }
 

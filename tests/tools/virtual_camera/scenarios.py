@@ -446,6 +446,8 @@ def fault_delay() -> None:
         got = cam.frame()
         assert got is not None and got[0] == FIRST + 2 and got[1][0, 0] == 2, "in order behind it"
         assert link.counters(0).delayed == 1
+        link.arm(0, "Delay", delay_ms=30)
+        assert cam.shot_id(1.0) == FIRST + 3, "it comes by itself, without another trigger"
 
         link.arm(0, "Delay", delay_ms=60_000)
         assert cam.shot_id(0.01) is None
