@@ -20,7 +20,7 @@ export PYTHON WHEELHOUSE
 
 help: ## this list
 	@echo "Inspector: one command shows it, one proves it."
-	@awk -F ': ## ' '/^[a-z]+: ## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
+	@awk -F ': ## ' '/^[a-z]+: ## / {printf "  make %-14s %s\n", $$1, $$2}' Makefile
 
 demo: ## a whole inspection station on this computer: simulated PLC, virtual camera, terminal
 	@sh tools/setup.sh
@@ -57,6 +57,10 @@ tiles: ## real pictures of magnetic tiles through the whole station
 	@sh tools/setup.sh
 	@$(RUN) -m tools.tiles_run
 
+repeatability: ## what averaging, flat-field correction, merging and smoothing do to measured values
+	@sh tools/setup.sh
+	@$(RUN) -m tools.benchmarks.repeatability
+
 screens: ## pictures of the operator's terminal for the documentation
 	@sh tools/setup.sh
 	@$(RUN) -m tools.screenshots
@@ -76,4 +80,4 @@ clean: ## removes what was made, .venv too
 	@rm -rf .venv build htmlcov .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache .make-* *.egg-info
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.PHONY: help demo test setup lint coverage bench chaos tiles screens asan wheelhouse clean
+.PHONY: help demo test setup lint coverage bench chaos tiles repeatability screens asan wheelhouse clean

@@ -38,8 +38,20 @@ class Merge(PrepareTool):
     method: Literal["mertens", "debevec"] = Field(
         "mertens",
         description="`mertens`: every place as the view shows it that shows it best; greys are no amounts of light. "
-        "`debevec`: the light itself by the exposure times, full scale is what clips the shortest, gamma 2.2: a grey "
-        "means the same in every picture.",
+        "`debevec`: the light itself by the exposure times, full scale is what clips the shortest: a grey means the "
+        "same in every picture.",
+    )
+    tone: Literal["gamma", "linear"] = Field(
+        "gamma",
+        description="Of debevec: `gamma` 2.2 shows dark places too, but moves edges to their dark side; `linear` "
+        "leaves them where they are, for measuring.",
+    )
+    black: float = Field(
+        0.0,
+        ge=0,
+        le=64,
+        description="Of debevec: grey of 0..255 that the camera gives without light, its black level. Grey that is no "
+        "light would be taken for another light in each view.",
     )
 
     @model_validator(mode="after")
@@ -49,6 +61,9 @@ class Merge(PrepareTool):
                 raise ValueError(f"{key}: a merge has its pictures from `views`; allowed: no {key}")
         if len(set(self.views)) < len(self.views):
             raise ValueError("views: one stands twice; allowed: each once")
+        for key in ("tone", "black"):
+            if self.method == "mertens" and key in self.model_fields_set:
+                raise ValueError(f"{key}: it is for debevec; allowed with mertens: no {key}")
         return self
 
     def references(self) -> Iterable[tuple[str, str, tuple[str, ...]]]:
@@ -63,7 +78,11 @@ class Merge(PrepareTool):
         if len(shapes) > 1:
             raise InspectionFault(Code.IMAGE_QUALITY, "Not inspected: the pictures to be merged differ in size")
         shares = [_mean(shots) for shots in frames]
-        merged = _mertens(shares) if self.method == "mertens" else _debevec(shares, self._exposures(frames))
+        if self.method == "mertens":
+            merged = _mertens(shares)
+        else:
+            gamma = GAMMA if self.tone == "gamma" else 1.0
+            merged = _debevec(shares, self._exposures(frames), gamma, self.black / 255)
         merged *= np.float32(FULL_SCALE)
         np.clip(np.rint(merged, out=merged), 0, FULL_SCALE, out=merged)
         return Prepared(merged.astype(np.uint16), FULL_SCALE)
@@ -100,23 +119,25 @@ def _mertens(pictures: list[Floats]) -> Floats:
     return np.asarray(cv2.createMergeMertens().process([picture * np.float32(255) for picture in pictures]), np.float32)
 
 
-def _debevec(pictures: list[Floats], exposures: list[float]) -> Floats:
-    """Light, 1 where the shortest exposure clips, then with GAMMA.
+def _debevec(pictures: list[Floats], exposures: list[float], gamma: float, black: float) -> Floats:
+    """Light, 1 where the shortest exposure clips, then with gamma.
 
     OpenCV's own takes 8 bit only, and its tone mapping stretches each picture by its own brightest pixel.
     """
+    if black > 0:
+        pictures = [(picture - np.float32(black)) * np.float32(1 / (1 - black)) for picture in pictures]
     shortest, longest = int(np.argmin(exposures)), int(np.argmax(exposures))
     weights = np.zeros_like(pictures[0])
     logs = np.zeros_like(pictures[0])
     for picture, exposure in zip(pictures, exposures, strict=True):
-        weight = np.minimum(picture, np.float32(1) - picture) + np.float32(1e-6)  # the middle of the range is surest
+        weight = np.maximum(np.minimum(picture, np.float32(1) - picture), np.float32(1e-6))  # the middle is surest
         light = np.maximum(picture, np.float32(1e-6))
         light *= np.float32(exposures[shortest] / exposure)
         logs += weight * cv2.log(light)
         weights += weight
     logs /= weights
-    logs *= np.float32(1 / GAMMA)
+    logs *= np.float32(1 / gamma)
     merged = np.asarray(cv2.exp(logs), np.float32)
-    merged[pictures[shortest] >= 1] = 1
+    merged[pictures[shortest] >= np.float32(1 - 1e-6)] = 1
     merged[pictures[longest] <= 0] = 0
     return merged

@@ -33,10 +33,10 @@ def bracket(full: int = 255) -> dict[str, tuple[Frame, ...]]:
     return {name: (taken(us, full=full),) for name, us in EXPOSURES_US.items()}
 
 
-def merged(frames: dict[str, tuple[Frame, ...]], method: str) -> Prepared:
+def merged(frames: dict[str, tuple[Frame, ...]], method: str, **keys: Any) -> Prepared:
     first = next(iter(frames.values()))[0]
     seen = view(first.image, frames=frames)
-    return tool(views=list(frames), method=method)(seen)
+    return tool(views=list(frames), method=method, **keys)(seen)
 
 
 @pytest.mark.parametrize("full", [255, 4095])
@@ -47,6 +47,25 @@ def test_debevec_tells_the_light_over_the_whole_range(full: int) -> None:
     known = LIGHT > 0.4  # six whole greys in the longest exposure
     assert np.abs(light[known] / LIGHT[known] - 1).max() < (0.08 if full == 255 else 0.01)
     assert (np.diff(made.image.astype(int)) >= 0).all()  # more light is never darker
+
+
+def test_linear_grey_is_the_light_itself() -> None:
+    light = merged(bracket(4095), "debevec", tone="linear").image * 255.0 / 65535
+    known = LIGHT > 0.4
+    assert np.abs(light[known] / LIGHT[known] - 1).max() < 0.02
+
+
+def test_black_level_is_no_light() -> None:
+    errors = []
+    for black in (0.0, 16.0):
+        frames = {}
+        for name, us in EXPOSURES_US.items():
+            shot = taken(us, full=4095)
+            lifted = np.clip(shot.image.astype(int) * (1 - 16 / 255) + 4095 * 16 / 255, 0, 4095).astype(np.uint16)
+            frames[name] = (Frame(shot.ref, lifted),)
+        light = merged(frames, "debevec", tone="linear", black=black).image * 255.0 / 65535
+        errors.append(np.abs(light[LIGHT > 1] / LIGHT[LIGHT > 1] - 1).max())
+    assert errors[0] > 0.3 and errors[1] < 0.03
 
 
 def test_debevec_weighs_as_opencv_does() -> None:
@@ -171,6 +190,9 @@ def test_it_asks_for_its_views() -> None:
         {"views": ["short"]},
         {"views": ["short", "short"]},
         {"method": "best"},
+        {"method": "mertens", "tone": "linear"},
+        {"method": "mertens", "black": 6},
+        {"method": "debevec", "black": 65},
         {"view": "short"},
         {"camera": "top"},
         {"picture": "x"},
