@@ -14,6 +14,7 @@ import argparse
 import contextlib
 import logging
 import os
+import resource
 import time
 from collections.abc import Sequence
 from datetime import datetime, timezone
@@ -34,7 +35,7 @@ _log = logging.getLogger("camera")
 
 WIRED_LOOK_S = 0.001  # a wired camera must be looked at often: its pictures come unasked
 IDLE_S = 0.05
-STRANDED_LIMIT = 100 * 1024 * 1024
+GROWTH_LIMIT = 40_000_000  # bytes that lost cameras may have left behind in this process
 CHECK_S = 0.5
 SETTINGS_CHECK_S = 5.0  # from one round to the next; a round comes between two parts when it is overdue by as much
 LOOK_LIMIT_S = 0.002  # a slice of it
@@ -67,6 +68,7 @@ class CameraLoop:
         self._tries = 0
         self._trouble = ""  # what was told last about a camera that can't be opened
         self._try_at = 0.0
+        self._own_bytes = _own_bytes()  # before a camera was open
         self._check_at = self._look_at = self._overdue_at = 0.0
         self._round_utc = ""  # when the present round through its settings began
         self._good_utc = ""  # when they were last seen as wanted
@@ -173,8 +175,9 @@ class CameraLoop:
         self._trouble = why
         self._say(False, why)
         self._work.refuse(why)
-        if self._camera.stranded_bytes > STRANDED_LIMIT:
-            raise EOFError("starting anew is the only way to get the memory of lost pictures back")
+        # vendors' libraries lose memory with a camera: its description, and pictures it will not let go of
+        if _own_bytes() - self._own_bytes > GROWTH_LIMIT:
+            raise EOFError("starting anew is the only way to get back the memory that lost cameras hold")
 
     def _check(self) -> None:
         """Between two parts: is the camera there, and as it was set? Takes no longer than a part can wait."""
@@ -225,6 +228,12 @@ def _moved(before: Any, now: Any) -> bool:
     if isinstance(before, float) and isinstance(now, float):
         return abs(now - before) >= MOVED
     return bool(before != now)
+
+
+def _own_bytes() -> int:
+    """Memory of this process alone; rings and libraries are shared."""
+    resident, shared = Path("/proc/self/statm").read_text(encoding="ascii").split()[1:3]
+    return (int(resident) - int(shared)) * resource.getpagesize()
 
 
 def _utc_now() -> str:
