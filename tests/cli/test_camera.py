@@ -116,6 +116,18 @@ def test_other_settings_for_one_picture(world: World) -> None:
         assert result.exit_code == 1 and says in result.stderr and "/" not in result.stderr, result.output
 
 
+def test_a_gige_camera_is_one_like_any_other(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VIRTUAL_CAMERA_TLTYPE", "GEV")
+    world.camera("top")
+    world.control.show(0, part_picture(9))
+    assert camera(world, "list").stdout.split("\n")[2].split()[3] == "GEV"
+    result = camera(world, "snapshot", "top")
+    assert result.exit_code == 0, result.output
+    saved = cv2.imread("top.png", cv2.IMREAD_UNCHANGED)
+    assert saved is not None and read_stamp(np.asarray(saved, np.uint8)) == 9
+    assert camera(world, "diff", "top").exit_code == 0  # nobody has touched it since
+
+
 def focus(result: Result) -> float:
     return float(next(line for line in result.stdout.splitlines() if "focus" in line).split()[1])
 

@@ -63,14 +63,15 @@ async def test_pictures_come_and_their_figures_follow_the_lens(world: World) -> 
             await pilot.press("plus", "left", "space", "q")
 
 
-async def test_a_camera_that_goes_and_comes_back(world: World) -> None:
+@pytest.mark.parametrize("style", ["Silent", "Error", "Strict", "Block"])
+async def test_a_camera_that_goes_and_comes_back(style: str, world: World) -> None:
     world.camera("top")
     with stream(world) as source:
         assert source.opened(LIMIT_S) == ""
         app = LiveCamera("top", source)
         async with app.run_test(size=(80, 24)) as pilot:
             await until(pilot, lambda: app.picture is not None, "waited for pictures")
-            world.control.disconnect(0)
+            world.control.disconnect(0, style=style)
             await until(pilot, lambda: "VC0001" in text(app).splitlines()[22], "waited for the reason")
             world.control.reconnect(0)
             await until(pilot, lambda: not text(app).splitlines()[22].strip(), "waited for its return")
