@@ -12,6 +12,10 @@ The limits are wider than the books' 3 sigma: a line makes 100,000 parts a day, 
 from ``LEARN`` parts, and an alarm that cries wolf is switched off. False alarms: fewer than one in 10^6 parts for
 each characteristic, heavy tails included (tests/station/test_health_charts.py counts them). Sigma has a floor for
 each characteristic: less than that is no trouble for any recipe, however steady the picture was.
+
+Neighbouring parts may be alike: a lamp that warms up and cools down, one tray after the other. Charts for independent
+parts would cry wolf then (handbook, 6.3.1 and 6.6.2), so the average's own wandering is learned too and widens its
+limits, up to ``REACH_MAX_SIGMA``.
 """
 
 from __future__ import annotations
@@ -29,6 +33,8 @@ WEIGHT = 0.1
 WIDTH = 7.5
 DRIFT_SIGMA = WIDTH * (WEIGHT / (2 - WEIGHT)) ** 0.5  # the limit of the average, in sigmas of single parts
 CUT_SIGMA = 4.0
+REACH_MAX_SIGMA = 3.5  # of the drift's limit: further out only what is cut off could get there
+WANDERS = 1.4  # times what independent parts' averages do: chance makes no more of it
 JUMP_SIGMA = 4.0
 JUMP_RUN = 4
 CALM = 0.5  # of the drift's limit: below it an alarm is over
@@ -107,6 +113,7 @@ class Charts:
         self.count = np.zeros(0, np.int64)  # good parts learned from
         self.centre: Values = np.zeros(0)
         self.sigma: Values = np.zeros(0)  # NaN while learning
+        self.reach: Values = np.zeros(0)  # the drift chart's limit, in sigmas
         self.average: Values = np.zeros(0)  # of the drift chart, in sigmas
         self.run = np.zeros(0, np.int64)  # parts in a row beyond the jump's limit, with their side's sign
         self.out = np.zeros(0, np.int64)  # -1, 0, 1
@@ -128,7 +135,7 @@ class Charts:
         self._learned, self._series = wider(self._learned, np.nan), wider(self._series, np.nan)
         self.count, self.run, self.out = wider(self.count, 0), wider(self.run, 0), wider(self.out, 0)
         self.centre, self.sigma = wider(self.centre, np.nan), wider(self.sigma, np.nan)
-        self.average = wider(self.average, 0.0)
+        self.average, self.reach = wider(self.average, 0.0), wider(self.reach, DRIFT_SIGMA)
 
     def __contains__(self, key: Key) -> bool:
         return key in self._index
@@ -160,9 +167,9 @@ class Charts:
         self.average = np.where(judged, self.average + WEIGHT * (cut - self.average), self.average)
         beyond = (z > JUMP_SIGMA).astype(np.int64) - (z < -JUMP_SIGMA)
         self.run = np.where(judged, np.where(self.run * beyond > 0, self.run + beyond, beyond), self.run)
-        drift = (self.average > DRIFT_SIGMA).astype(np.int64) - (self.average < -DRIFT_SIGMA)
+        drift = (self.average > self.reach).astype(np.int64) - (self.average < -self.reach)
         now = np.where(np.abs(self.run) >= JUMP_RUN, np.sign(self.run), drift)
-        stays = (np.abs(self.average) > CALM * DRIFT_SIGMA) | (self.run != 0)
+        stays = (np.abs(self.average) > CALM * self.reach) | (self.run != 0)
         before = self.out
         self.out = np.where(now != 0, now, np.where(stays, before, 0))
         return bool(self.out.any() or before.any())
@@ -197,18 +204,24 @@ class Charts:
         sigma = max(deviation, (high - low) / 3.92, kind.floor, kind.floor_share * abs(middle), 1e-9)
         centre = middle + sigma * float(np.clip((values - middle) / sigma, -CUT_SIGMA, CUT_SIGMA).mean())
         self.centre[column], self.sigma[column] = centre, sigma
+        self.reach[column] = _reach((values - centre) / sigma)
         self._learned[:, column] = np.nan
 
     def forget(self) -> None:
         """Learn anew from the next good parts. What was seen stays in the series."""
         self._learned[:] = np.nan
         self.count[:], self.run[:], self.out[:] = 0, 0, 0
-        self.centre[:], self.sigma[:], self.average[:] = np.nan, np.nan, 0.0
+        self.centre[:], self.sigma[:], self.average[:], self.reach[:] = np.nan, np.nan, 0.0, DRIFT_SIGMA
 
     @property
     def ready(self) -> bool:
         """Every chart has learned."""
         return bool(self.keys) and bool(np.isfinite(self.sigma).all())
+
+    @property
+    def wandered(self) -> list[Key]:
+        """Charts whose limits are wide because the characteristic wandered while it was learned."""
+        return [self.keys[n] for n in np.flatnonzero(self.reach > DRIFT_SIGMA)]
 
     @property
     def learned_parts(self) -> int:
@@ -251,7 +264,7 @@ class Charts:
         charts = []
         for n, key in enumerate(self.keys):
             done = np.isfinite(self.sigma[n])
-            learned = {"centre": float(self.centre[n]), "sigma": float(self.sigma[n])}
+            learned = {"centre": float(self.centre[n]), "sigma": float(self.sigma[n]), "reach": float(self.reach[n])}
             values = [float(v) for v in self._learned[: self.count[n], n]]
             charts.append({"key": list(key), **(learned if done else {"values": values})})
         return {"learn": self.learn, "charts": charts}
@@ -274,8 +287,19 @@ class Charts:
                 charts._learned[: len(values), n] = values
                 charts.count[n] = len(values)
             else:
-                centre, sigma = float(chart["centre"]), float(chart["sigma"])
-                if not (np.isfinite(centre) and np.isfinite(sigma) and sigma > 0):
-                    raise ValueError(f"{keys[n]}: centre {centre}, sigma {sigma}")
-                charts.centre[n], charts.sigma[n], charts.count[n] = centre, sigma, learn
+                centre, sigma, reach = (float(chart[name]) for name in ("centre", "sigma", "reach"))
+                if not (np.isfinite(centre) and np.isfinite(sigma) and sigma > 0 and 0 < reach <= REACH_MAX_SIGMA):
+                    raise ValueError(f"{keys[n]}: centre {centre}, sigma {sigma}, reach {reach}")
+                charts.centre[n], charts.sigma[n], charts.reach[n] = centre, sigma, reach
+                charts.count[n] = learn
         return charts
+
+
+def _reach(z: Values) -> float:
+    """The drift chart's limit, in sigmas: wider when the average of the learned parts wanders."""
+    average, squares = 0.0, 0.0
+    for value in np.clip(z, -CUT_SIGMA, CUT_SIGMA).tolist():
+        average += WEIGHT * (value - average)
+        squares += average * average
+    wander = WIDTH * (squares / len(z)) ** 0.5
+    return float(min(wander, REACH_MAX_SIGMA)) if wander > WANDERS * DRIFT_SIGMA else DRIFT_SIGMA

@@ -23,7 +23,7 @@ import numpy as np
 from inspector.parts import InspectionFault, Outcome, Verdict
 from inspector.station.alarms import Alarms
 from inspector.station.causes import Cause, Evidence, picture_cause, position_cause
-from inspector.station.charts import DRIFT_SIGMA, JUMP_SIGMA, KINDS, LEARN, SERIES, Charts, Key, Reading
+from inspector.station.charts import JUMP_SIGMA, KINDS, LEARN, SERIES, Charts, Key, Reading
 from inspector.station.ledger import utc_now
 
 _log = logging.getLogger(__name__)
@@ -229,11 +229,11 @@ class HealthDesk:
         """Everything that a screen shows; each chart with its latest ``last`` values, for :func:`health_json`."""
         recipe = self._now
         if recipe is None:
-            return {"recipe": None, "learned": {"parts": 0, "of": self._learn, "utc": ""}, "charts": [], "causes": []}
+            return {"recipe": None, "learned": _learned(Charts(learn=self._learn), ""), "charts": [], "causes": []}
         charts = recipe.charts
         return {
             "recipe": {"number": recipe.number, "sha": recipe.sha[:12]},
-            "learned": {"parts": charts.learned_parts, "of": self._learn, "utc": recipe.learned_utc},
+            "learned": _learned(charts, recipe.learned_utc),
             "charts": [_chart(charts, n, last) for n in range(len(charts.keys))],
             "causes": [
                 {
@@ -292,6 +292,12 @@ def _values(verdict: Verdict) -> dict[Key, float]:
     return values
 
 
+def _learned(charts: Charts, utc: str) -> dict[str, Any]:
+    """How far learning is, since when the limits hold, and what wandered meanwhile, so that its limits are wide."""
+    wandered = list(dict.fromkeys(key.what for key in charts.wandered))
+    return {"parts": charts.learned_parts, "of": charts.learn, "utc": utc, "wandered": wandered}
+
+
 def _chart(charts: Charts, n: int, last: int) -> dict[str, Any]:
     key = charts.keys[n]
     learned = bool(np.isfinite(charts.sigma[n]))
@@ -307,8 +313,8 @@ def _chart(charts: Charts, n: int, last: int) -> dict[str, Any]:
             "upper": _short(centre + JUMP_SIGMA * sigma),
             "level": _short(reading.level),
             "average": _short(centre + average * sigma),
-            "average_lower": _short(centre - DRIFT_SIGMA * sigma),
-            "average_upper": _short(centre + DRIFT_SIGMA * sigma),
+            "average_lower": _short(centre - charts.reach[n] * sigma),
+            "average_upper": _short(centre + charts.reach[n] * sigma),
         }
     return {
         "view": key.view,

@@ -51,11 +51,12 @@ class Cause:
 
 @dataclass(frozen=True, slots=True)
 class Learned:
-    """How far learning is."""
+    """How far learning is; what was unsteady meanwhile, so that its limits are wide."""
 
     parts: int
     of: int
     utc: str
+    wandered: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

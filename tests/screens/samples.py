@@ -166,15 +166,17 @@ CAMERA: dict[str, Any] = {
 }  # fmt: skip
 
 
-def health(parts: int = 700, fading: float = 0.0, patches: int = 1, **changes: Any) -> dict[str, Any]:
+def health(
+    parts: int = 700, fading: float = 0.0, patches: int = 1, warming: float = 0.0, **changes: Any
+) -> dict[str, Any]:
     """What a station says after so many parts: its real charts over a lamp that fades by ``fading`` a part.
 
-    It begins to fade after 300 parts; the second patch is as on a part that lies nearer to the lamp.
+    It begins to fade after 300 parts, and warms up by ``warming`` before; each next patch lies nearer to the lamp.
     """
     rng = np.random.default_rng(17)
     desk = HealthDesk(Notes(), Alarms(lambda alarm, what: None), at_once)
     for n in range(parts):
-        light = (1 - fading * max(n - 300, 0)) * (1 + 0.006 * rng.standard_normal())
+        light = (1 - fading * max(n - 300, 0) - warming * max(300 - n, 0)) * (1 + 0.006 * rng.standard_normal())
         found = []
         for patch in range(patches):
             grey, (a, b, c) = 150 + 12 * patch, rng.standard_normal(3)

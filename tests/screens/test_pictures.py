@@ -30,6 +30,7 @@ CASES: dict[str, tuple[dict[str, Any], tuple[int, int], str, bool]] = {
     "pictures-160x48": (samples.health(900, 8e-5, 4), LARGE, "4", False),
     "pictures-80x24-plain": (samples.health(), SMALL, "4", True),
     "pictures-fading-80x24": (FADING, SMALL, "4", False),
+    "pictures-warming-80x24": (samples.health(260, warming=2e-4), SMALL, "4", False),
     "pictures-learning-80x24": (samples.health(37), SMALL, "4", False),
     "pictures-position-80x24": (samples.health(), SMALL, "4 down", False),
     "pictures-many-80x24": (

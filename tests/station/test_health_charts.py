@@ -47,6 +47,26 @@ def test_fewer_than_one_false_alarm_in_a_million_parts(spread: str) -> None:
     assert false_alarms(SPREADS[spread], 2000, 3000) <= 6
 
 
+def alike(share: float, charts: int, parts: int) -> tuple[float, float]:
+    """(charts that wandered, alarms in 10^6 parts) when each part's value is so much like the one before."""
+    rng = np.random.default_rng(3)
+    many = Charts([Key("", str(n), "brightness") for n in range(charts)])
+    row, count = 100 * rng.standard_normal(charts), 0
+    for n in range(LEARN + parts):
+        row = share * row + 100 * (1 - share**2) ** 0.5 * rng.standard_normal(charts)
+        before = many.out
+        many.step(row, True)
+        count += int(((many.out != 0) & (before == 0)).sum()) if n >= LEARN else 0
+    return len(many.wandered) / charts, count / charts / parts * 1e6
+
+
+def test_parts_that_are_like_their_neighbours_widen_the_limits() -> None:
+    assert alike(0.0, 1000, 1)[0] < 0.01, "independent parts don't"
+    wandered, alarms = alike(0.8, 1000, 2000)
+    assert wandered > 0.95
+    assert alarms < 50, "with the limits for independent parts it would be 900"
+
+
 def learned(sigma: float = 1.0, centre: float = 150.0, what: str = "brightness", seed: int = 1) -> Charts:
     rng = np.random.default_rng(seed)
     charts = Charts()
@@ -181,6 +201,7 @@ GOOD = learned().to_json()["charts"][0]
         {"learn": 1, "charts": []},
         {"learn": 200, "charts": [GOOD, GOOD]},
         {"learn": 200, "charts": [{**GOOD, "sigma": 0.0}]},
+        {"learn": 200, "charts": [{**GOOD, "reach": 9.0}]},
         {"learn": 200, "charts": [{**GOOD, "centre": float("nan")}]},
         {"learn": 200, "charts": [{**GOOD, "key": ["", "p"]}]},
         {"learn": 200, "charts": [{**GOOD, "key": ["", "p", "smell"]}]},

@@ -85,7 +85,8 @@ class PicturesHead(Lines[tuple[Health | None, str]]):
         elif health.learned.parts < health.learned.of:
             words = (f"    learning: {health.learned.parts} of {health.learned.of} good parts", STRONG)
         else:
-            words = (f"    limits learned from {health.learned.of} good parts, {day(health.learned.utc)}", TEXT)
+            learned = health.learned
+            words = (f"    limits learned from {learned.of} good parts, {day(learned.utc)}", TEXT)
         key: Line = [] if trouble else [("n learn anew ", DIM)]
         return [spread([(" PICTURES", STRONG), words], key, width)]
 
@@ -151,9 +152,8 @@ class CauseLines(Lines[tuple[Health, Patch | None]]):
         health, patch = value
         causes = health.causes
         if not causes:
-            learning = any(chart.state == "learning" for chart in health.charts)
-            words = "nothing is compared before enough good parts were seen" if learning else "all as learned"
-            return [[(f" {'likely':{LABEL}}", DIM), (words if health.charts else "-", DIM)]]
+            lines = wrap(_calm(health), width - LABEL - 2, 4)
+            return [[(f" {'' if n else 'likely':{LABEL}}", DIM), (line, DIM)] for n, line in enumerate(lines)]
         name = "" if patch is None else _alarm(patch)
         cause = next((c for c in causes if c.alarm == name), causes[0])
         others = f" ({len(causes)} causes)" if len(causes) > 1 else ""
@@ -167,6 +167,18 @@ class CauseLines(Lines[tuple[Health, Patch | None]]):
             lines += [""] * (2 - len(lines))
             rows += [[(f" {label if n == 0 else '':{LABEL}}", DIM), (line, style)] for n, line in enumerate(lines)]
         return rows
+
+
+def _calm(health: Health) -> str:
+    """What there is to say when nothing is wrong."""
+    if not health.charts:
+        return "-"
+    if any(chart.state == "learning" for chart in health.charts):
+        return "nothing is compared before enough good parts were seen"
+    if health.learned.wandered:
+        names = ", ".join(health.learned.wandered)
+        return f"all as learned; while it was learned, {names} wandered: the limits are wide, n learns anew"
+    return "all as learned"
 
 
 def _alarm(patch: Patch) -> str:
