@@ -30,6 +30,8 @@ class Software:
         self._wanted: deque[Capture] = deque()
         self._next_id: int | None = None
         self._next_count: int | None = None
+        self._fired = False  # something of this part, and nothing was thrown away since
+        self._suspect = False  # a picture speaks against the settings
 
     @property
     def busy(self) -> bool:
@@ -53,17 +55,22 @@ class Software:
 
     def step(self) -> None:
         """The next part's pictures, or nothing. Raises DeviceError."""
-        if self._drain():
-            self._at.check_settings()  # with its trigger off it would go on, and the next be taken for the part's
+        self._expect_nothing()
         if not self._wanted:
             return
         capture = self._wanted.popleft()
         frames: list[FrameRef] = []
+        self._fired = False
         try:
             self._take_all(capture, frames)
         except InspectionFault as fault:
             self._at.slots.grant(f.slot for f in frames)
             self._fail(capture, fault)
+            if self._fired and self._several:
+                self._doubt()  # a sequencer would go on in the middle of the plan
+            if self._suspect:
+                self._suspect = False
+                self._at.check_settings()
         except DeviceError as error:
             self._at.slots.grant(f.slot for f in frames)
             self._fail(capture, InspectionFault(Code.CAMERA_LOST, str(error)))
@@ -87,8 +94,8 @@ class Software:
             raise InspectionFault(Code.OVERRUN, text)
         for number, shot in enumerate(self._at.shots):
             for copy in range(shot.count):
-                if frames and self._drain():
-                    self._at.check_settings()
+                if frames:
+                    self._expect_nothing()
                 frames.append(self._take(capture, number, copy))
 
     def _who(self, number: int, copy: int) -> str:
@@ -99,6 +106,7 @@ class Software:
     def _take(self, capture: Capture, number: int, copy: int) -> FrameRef:
         """One picture. Raises InspectionFault, DeviceError."""
         who, fired_ns = self._who(number, copy), time.monotonic_ns()
+        self._fired = True
         self._at.camera.trigger(number)
         limit_ns = min(capture.deadline_ns, fired_ns + self._at.config.frame_limit_ms * 1_000_000)
         while time.monotonic_ns() < limit_ns:
@@ -112,6 +120,8 @@ class Software:
             elif self._older(exposure, fired_ns):
                 self._at.stray("stale")  # that it is of before is certain, and so the part's own may still come
             else:
+                if number == copy == 0:
+                    self._in_time(exposure, capture, who)
                 return self._checked(exposure, who, fired_ns, number, copy)
         self._at.camera.check()
         self._doubt()
@@ -121,6 +131,14 @@ class Software:
     @staticmethod
     def _older(exposure: Exposure, fired_ns: int) -> bool:
         return 0 < exposure.exposed_ns + exposure.uncertainty_ns < fired_ns
+
+    def _in_time(self, exposure: Exposure, capture: Capture, who: str) -> None:
+        """A camera that takes its time shows the next part, or none."""
+        late_ms = (exposure.exposed_ns - exposure.uncertainty_ns - capture.received_ns) / 1e6
+        if exposure.exposed_ns and late_ms > self._at.config.trigger_limit_ms:
+            self._doubt()
+            text = f"{who} began its exposure {late_ms:.0f} ms after the part came"
+            raise InspectionFault(Code.NO_FRAME, f"{text} (limit {self._at.config.trigger_limit_ms} ms)")
 
     def _checked(self, exposure: Exposure, who: str, fired_ns: int, number: int, copy: int) -> FrameRef:
         due_id, due_count, count = self._next_id, self._next_count, exposure.trigger_count
@@ -138,7 +156,7 @@ class Software:
         self._next_id = found + 1
         self._next_count = None if count is None else count + 1
         if exposure.wrong:
-            self._at.check_settings()
+            self._suspect = True
             raise InspectionFault(Code.NO_FRAME, f"{who}: {exposure.wrong}: somebody changed the settings")
         frame = self._at.slots.passport(exposure, fired_ns, self._at.shots[number].view, copy)
         if frame is None:
@@ -147,8 +165,19 @@ class Software:
 
     def _doubt(self) -> None:
         """Throw away whatever may still come: nothing that was asked for before may be taken for the next part."""
+        self._fired = False
         self._at.camera.restart()
         self.begin()
+
+    @property
+    def _several(self) -> bool:
+        return sum(shot.count for shot in self._at.shots) > 1
+
+    def _expect_nothing(self) -> None:
+        if self._drain():
+            self._at.check_settings()  # with its trigger off it would go on, and the next be taken for the part's
+            if self._several:
+                self._doubt()  # what nobody asked for moved a sequencer on
 
     def _drain(self) -> int:
         """Nothing has been asked for: whatever comes now is nobody's. Returns how many came."""

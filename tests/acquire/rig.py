@@ -69,8 +69,12 @@ def part_picture(number: int) -> NDArray[np.uint8]:
 class World:
     """A folder with a control file, camera files and a station file."""
 
-    def __init__(self, folder: Path, *, devices: int = 2, sensor: tuple[int, int] = (ROWS, COLUMNS)) -> None:
+    def __init__(
+        self, folder: Path, *, devices: int = 2, sensor: tuple[int, int] = (ROWS, COLUMNS), tl_type: str = "Custom"
+    ) -> None:
         self.folder = folder
+        self.tl_type = tl_type
+        self.first_id = 1 if tl_type == "GEV" else 0  # of frames
         self.control = CameraControl.create(folder / "cameras.ctl", devices=devices, sensor=sensor)
         self.runtime = folder / "run"
         self.runtime.mkdir()
@@ -103,7 +107,11 @@ class World:
 
     @property
     def environment(self) -> dict[str, str]:
-        return {"VIRTUAL_CAMERA_CONTROL": str(self.control.path), "RUNTIME_DIRECTORY": ""}
+        return {
+            "VIRTUAL_CAMERA_CONTROL": str(self.control.path),
+            "VIRTUAL_CAMERA_TLTYPE": self.tl_type,
+            "RUNTIME_DIRECTORY": "",
+        }
 
 
 class Rig:

@@ -29,6 +29,7 @@ from inspector.config import CameraFile  # noqa: E402
 from inspector.parts import FrameRef  # noqa: E402
 from inspector.pixels import decode  # noqa: E402
 from inspector.ring import Ring  # noqa: E402
+from inspector.wire import Shot  # noqa: E402
 from tests.acquire.rig import COLUMNS, ROWS, SOFTWARE, WIRED  # noqa: E402
 from tools.virtual_camera.control import CTI, PIXEL_FORMATS, CameraControl, expected  # noqa: E402
 
@@ -277,6 +278,56 @@ def chunks() -> None:
             assert (exposure.frame_id, exposure.exposure_us, exposure.gain_db) == (FIRST_ID + number, 2000.0, 0.0)
             assert exposure.device_timestamp_ns > 0
         opened.close()
+
+
+def views() -> None:
+    """A plan goes into the camera's sequencer where it has one, and is written before each shot where it has none."""
+    link, library = control(), the_library()
+    shots = (Shot("bright", exposure_us=2000.0), Shot("dark", exposure_us=500.0))
+    for hidden in (0, 1):
+        link.simulate(0, sequencer_hidden=hidden)
+        opened = camera(library)
+        opened.open()
+        opened.plan(shots)
+        assert opened._views is not None and opened._views.sequenced == (not hidden)
+        for _ in range(3):
+            for number, planned in enumerate(shots):
+                opened.trigger(number)
+                exposure = opened.fetch(3.0, lambda raw: None)
+                assert exposure is not None and exposure.exposure_us == planned.exposure_us and not exposure.wrong
+            opened.ready()
+        opened.plan((Shot("equal"), Shot("alike")))  # nothing differs: no sequencer is needed
+        assert not opened._views.sequenced and shot(opened)[0].exposure_us == 1000.0
+        opened.plan(shots)
+        opened.close()
+        opened = camera(library)  # what a process that was killed leaves behind
+        opened.open()
+        assert shot(opened)[0].exposure_us == 1000.0 and opened.differing() == []
+        opened.close()
+    link.simulate(0, sequencer_hidden=0)
+
+
+def clocks() -> None:
+    """Whatever the camera's clock shows and however it drifts, exposures are told on the host's."""
+    link, library = control(), the_library()
+    for offset_ns, drift_ppm in ((0, 0.0), (987_654_321_000, 80.0), (-3_600_000_000_000, -5000.0)):
+        offset_ns = max(offset_ns, 1_000_000_000 - time.monotonic_ns())
+        link.simulate(0, clock_offset_ns=offset_ns, clock_drift_ppm=drift_ppm)
+        opened = camera(library)
+        opened.open()
+        for number in range(18):
+            fired_ns = time.monotonic_ns()
+            exposure, _ = shot(opened)
+            received_ns = time.monotonic_ns()
+            low_ns, high_ns = exposure.exposed_ns - exposure.uncertainty_ns, exposure.exposed_ns
+            slack_ns = 0 if abs(drift_ppm) <= 100 or number > 12 else 10_000_000  # it has to be met first
+            assert fired_ns - slack_ns <= high_ns + exposure.uncertainty_ns, (offset_ns, drift_ppm, number)
+            assert low_ns <= received_ns - 1_000_000 + slack_ns, (offset_ns, drift_ppm, number)
+            assert 0 < exposure.uncertainty_ns < 5_000_000
+            time.sleep(0.1)
+            opened.check()
+        opened.close()
+    link.simulate(0, clock_offset_ns=0, clock_drift_ppm=0.0)
 
 
 def plugged_in_later() -> None:

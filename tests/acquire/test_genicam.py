@@ -18,7 +18,8 @@ ROOT = Path(__file__).resolve().parents[2]
     "names",
     [
         ("settings", "failed_opening", "chunks", "plugged_in_later"),
-        ("formats", "colours"),
+        ("formats", "colours", "views"),
+        ("clocks",),
         ("faults",),
         ("reopening",),
         ("side_effects", "no_producers"),

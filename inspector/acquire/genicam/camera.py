@@ -43,7 +43,7 @@ class GenicamCamera:
         self._tick_ns = 1.0
         self._views: Views | None = None
         self._shots: tuple[Shot, ...] = (Shot(),)
-        self._shot = self._copy = 0  # of the plan: what was fired last
+        self._shot, self._copy = 0, -1  # of the plan: what was fired last
         self._form = (0, 0, "")  # width, height, format as sent
         self._exposure_us = self._gain_db = 0.0
         self._offset_px = (0, 0)
@@ -79,6 +79,7 @@ class GenicamCamera:
         features.apply(nodes, self._wanted.features)
         self._views, self._shots, self._held = None, (Shot(),), {}
         self._unseen = [*self._wanted.features]
+        self._shot, self._copy = 0, -1
         self._check_trigger()
         self._counter = self._find_counter()
         sent_format = self._check_format()
@@ -174,7 +175,7 @@ class GenicamCamera:
             self._acquirer.stop()
             self._undo()
             self._shots = tuple(shots)
-            self._shot = self._copy = 0
+            self._shot, self._copy = 0, -1
             try:
                 self._load_user_set(shots)
                 assert self._nodes is not None  # noqa: S101  # open
