@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import numpy as np
+from numpy.typing import NDArray
 
 from tests.acquire.rig import COLUMNS, ROWS, SOFTWARE, WIRED, write_yaml
 from tests.walk.harness import Plc, Walk, picture, recipe
@@ -23,6 +25,16 @@ from tools.virtual_camera.control import CTI, CameraControl
 
 PERIOD_S = 0.16  # more than twice the product's default window, and less than a lost picture takes to be given up
 DEADLINE = "1 s"
+NOISE_GREY = 2.0  # of the sensor, as a real one has
+TARGET = (700, 900)  # columns of what tells the picture's health: the same with every part
+
+
+def scene(good: bool, number: int) -> NDArray[np.uint8]:
+    """A part, (H, W) uint8, with its number, and beside it a target of bright bars."""
+    image = picture(good, number)
+    for left in range(*TARGET, 40):
+        image[20:90, left : left + 20] = 200
+    return image
 
 
 @dataclass
@@ -68,13 +80,17 @@ class Belt:
             name: {"serial": serial, "producer": str(CTI), "features": str(features)}
             for name, serial in (("top", "VC0001"), ("side", "VC0002"))
         }
-        lid = {**recipe(1, within=DEADLINE), "cameras": {"top": {}}}
-        self.walk = Walk(folder, files=[lid], cameras=cameras, identity={"mode": way})
+        patches = {"target": {"region": [TARGET[0] - 20, 10, TARGET[1] + 20, 100]}}
+        lid = {**recipe(1, within=DEADLINE), "cameras": {"top": {}}, "health": {"patches": patches}}
+        archive = {"folder": "pictures", "budget_mb": 4000, "min_free_mb": 1}  # every judged picture is looked at again
+        self.walk = Walk(folder, files=[lid], cameras=cameras, identity={"mode": way}, archive=archive)
         self.walk.control.close()
         self.control = self.walk.control = CameraControl.create(
             self.walk.control.path, devices=2, sensor=(ROWS, COLUMNS)
         )
-        self.walk.show(True)
+        # neither its pixels nor its clock are as clean as a simulation's
+        self.control.simulate(0, noise=NOISE_GREY, clock_offset_ns=-123_456_789_012, clock_drift_ppm=50)
+        self.control.show(0, scene(True, 0), 0)
         self.walk.environment["VIRTUAL_CAMERA_TLTYPE"] = personality
         self.parts: dict[str, Part] = {}
         self.notices: list[Notice] = []
@@ -100,7 +116,7 @@ class Belt:
         time.sleep(max(0.0, self._sent_s + PERIOD_S - time.monotonic()))
         self._last = number = self._last + 1
         good = bool(number % 2)
-        self.control.show(0, picture(good, number), number)
+        self.control.show(0, scene(good, number), number)
         cmd_id = f"b{os.getpid()}-{number}"
         self._sent_s = time.monotonic()
         part = self.parts[cmd_id] = Part(number, good, self._sent_s)
@@ -150,6 +166,12 @@ class Belt:
         while any(not p.answers for p in self.parts.values()) and time.monotonic() < end:
             time.sleep(0.01)
             self.look()
+
+    def is_calm(self) -> bool:
+        """All cameras are there, and nothing is wrong with the pictures: another fault would be seen."""
+        status = self.walk.status()
+        standing = [a["id"] for a in status["alarms"] if a["state"] != "RTN"]
+        return not any(name.partition(":")[0] in ("camera", "health", "temperature") for name in standing)
 
     def strays(self) -> dict[str, int]:
         """Pictures of no part that the station has counted, by kind, of the camera in use."""

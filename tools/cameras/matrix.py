@@ -10,6 +10,7 @@ from tools.virtual_camera.control import LOSS_STYLES, CameraControl
 
 TOP, SIDE = 0, 1  # devices: the camera that takes the parts' pictures, and one that no recipe asks for
 GONE_S = 0.7
+IN_A_ROW = 10
 ANNOUNCED, COMMAND = "announced", "command"
 WAYS = (COMMAND, ANNOUNCED)
 
@@ -21,7 +22,7 @@ class Fault:
     ``touched``: so many parts, from the one it was injected at, had their own picture or identity spoilt; None: all
     until the camera is back, which is ``gone_s`` after the injection. ``may_pass``: such a part may pass all the same
     when the picture is whole and surely its own. ``hurts`` False: no part may be hurt at all. ``noticed``: the station
-    must say something although every part may pass.
+    must say something although every part may pass. ``strikes`` 2: once at a good part, once at a bad one.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Fault:
     hurts: bool = True
     noticed: bool = False
     ways: tuple[str, ...] = WAYS
+    strikes: int = 2
     calm: Callable[[CameraControl], None] | None = None  # what it needs to be over
 
 
@@ -58,12 +60,19 @@ def _loss(style: str) -> Fault:
 
 
 def _other(style: str) -> Fault:
-    return Fault(f"Disconnect {style}, the other camera", _pulled(SIDE, style), 0, hurts=False, noticed=True)
+    return Fault(f"Disconnect {style}, the other camera", _pulled(SIDE, style), 0, GONE_S, hurts=False, noticed=True)
 
 
 def _picture(how: str, amount: int = 8, *, may_pass: bool) -> Fault:
-    words = f"BadImage {how}" if not may_pass else f"BadImage {how} by {amount}"
+    words = f"BadImage {how} by {amount}" if may_pass else f"BadImage {how}"
     return Fault(words, _armed("BadImage", how=how, amount=amount), may_pass=may_pass)
+
+
+def _pictures(how: str, amount: int) -> Fault:
+    """So many in a row that the picture's health must show it, after limits have been learned from good parts."""
+    inject = _armed("BadImage", how=how, amount=amount, count=IN_A_ROW)
+    words = f"BadImage {how} by {amount}, {IN_A_ROW} in a row"
+    return Fault(words, inject, IN_A_ROW, may_pass=True, noticed=True, strikes=1)
 
 
 FAULTS: tuple[Fault, ...] = (
@@ -82,8 +91,8 @@ FAULTS: tuple[Fault, ...] = (
     *(_other(style) for style in LOSS_STYLES),
     Fault("PortError, 5 accesses", _armed("PortError", count=5), may_pass=True),
     Fault("SlowPort, 5 x 100 ms", _armed("SlowPort", count=5, delay_ms=100), 4, may_pass=True),
-    Fault("SlowPort, trigger 300 ms late",
-          _armed("SlowPort", count=1, delay_ms=300, feature="TriggerSoftware"), 3, may_pass=True, ways=(COMMAND,)),
+    Fault("SlowPort, trigger 200 ms late",
+          _armed("SlowPort", count=1, delay_ms=200, feature="TriggerSoftware"), 3, may_pass=True, ways=(COMMAND,)),
     Fault("OpenBusy 3 times", _busy, None, GONE_S, may_pass=True),
     Fault("SettingsLost", _armed("SettingsLost"), noticed=True),
     Fault("Overheat to 85 degC", _armed("Overheat", ramp_s=0.5), 0, hurts=False, noticed=True, calm=_cold),
@@ -96,4 +105,7 @@ FAULTS: tuple[Fault, ...] = (
     _picture("Blurred", 20, may_pass=True),
     Fault("SizeMismatch", _armed("SizeMismatch")),
     *(Fault(f"BadChunk {how}", _armed("BadChunk", how=how)) for how in ("Missing", "WrongLength", "WrongId")),
+    _pictures("Noisy", 8),
+    _pictures("Shifted", 8),
+    _pictures("Blurred", 3),
 )  # fmt: skip
