@@ -83,7 +83,7 @@ class told:  # noqa: N801  # reads as a word in `with`
 def sentence(error: Exception) -> str:
     """An error's text, with what to do when the station holds the camera."""
     text = str(error)
-    if "in use by another program" in text:
+    if " in use" in text:  # by us (the access status tells), or in the words of its maker
         text += "\nThe running station holds its cameras. Stop it first: sudo systemctl stop inspector"
     return text
 

@@ -102,18 +102,22 @@ def diff(
         if file is not None and Path(one).is_file():
             old, new = one, str(file)
             rows = list(_between(load_camera_file(Path(one)).features, load_camera_file(file).features))
+            unread: list[Difference] = []
         else:
             asked, config = known(station, producer).named(one)
             if file is None and config is None:
                 raise Trouble(f"{one} is no camera of the station: name a camera file to compare it with")
             path = file or (config.features if config else Path())
             old, new = str(path), f"{one} now"
-            rows = list(_of_camera(visit.differences(asked, load_camera_file(path).features)))
+            found = visit.differences(asked, load_camera_file(path).features)
+            rows, unread = list(_of_camera(found)), [difference for difference in found if difference.found is None]
+        if rows:
+            typer.echo("\n".join(columns([("feature", old, new, "unit"), *rows])))
+        if unread:
+            raise Trouble("\n".join(["what could not be compared:", *(f"  {difference}" for difference in unread)]))
         if not rows:
             typer.echo(f"{old} and {new}: the same")
-            raise typer.Exit(_SAME)
-        typer.echo("\n".join(columns([("feature", old, new, "unit"), *rows])))
-        raise typer.Exit(_DIFFERENT)
+        raise typer.Exit(_DIFFERENT if rows else _SAME)
 
 
 def _right_model(asked: Visit, wanted: CameraFile, file: Path) -> None:
@@ -138,8 +142,8 @@ def _equal(one: Value, other: Value) -> bool:
 
 def _of_camera(differences: Sequence[Difference]) -> Iterator[tuple[str, str, str, str]]:
     for one in differences:
-        found = _shown(one.found) if one.found is not None else f"({one.why})"
-        yield one.key, _shown(one.wanted), found, one.unit
+        if one.found is not None:
+            yield one.key, _shown(one.wanted), _shown(one.found), one.unit
 
 
 def _shown(value: Value) -> str:

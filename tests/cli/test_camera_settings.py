@@ -148,6 +148,17 @@ def test_diff_with_the_station_s_own_file(world: World) -> None:
     assert result.exit_code == 2 and "VC0002 is no camera of the station: name a camera file" in result.stderr
 
 
+def test_what_can_t_be_read_is_not_called_the_same(world: World) -> None:
+    world.camera("top", {**SOFTWARE, "ExposureTime": 850, "Sharpness": 3})
+    result = camera(world, "diff", "top")
+    assert result.exit_code == 2
+    assert ["ExposureTime", "850", "1000.0", "us"] in rows(result.stdout) and "Sharpness" not in result.stdout
+    assert "what could not be compared:\n  Sharpness: wanted 3, this camera has no such feature" in result.stderr
+    world.control.arm(0, "OpenBusy")
+    result = camera(world, "diff", "top")
+    assert result.exit_code == 2 and "sudo systemctl stop inspector" in result.stderr
+
+
 def test_diff_of_two_files_needs_no_camera(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     a = {
