@@ -178,6 +178,7 @@ class Loaded:
     stop_line: int = 0  # ask the PLC to stop after so many equal rejects in a row; 0 never
     # what to plan, by camera ("": the station's only camera), in the recipe's order; none: one picture of each
     shots: dict[str, tuple[Shot, ...]] = field(default_factory=dict)
+    mm_per_px: float = 0.0  # of the picture that the first locate step looks at; 0: it is not calibrated
     kind: Literal["loaded"] = "loaded"
 
 

@@ -87,6 +87,12 @@ class LoadedRecipe:
         scale = self.scales.get(source)
         return scale.mm_per_px if scale else None
 
+    @property
+    def located_mm_per_px(self) -> float:
+        """Scale of the picture that the first locate step looks at; 0 without such a step or a calibration."""
+        first = next((tool for tool in self.spec.steps.values() if tool.section == "locate"), None)
+        return 0.0 if first is None else self.mm_per_px(self.spec.source_of(first).name) or 0.0
+
     def close(self) -> None:
         """Free the models; calling it twice is harmless."""
         self.store.close()

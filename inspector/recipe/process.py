@@ -104,6 +104,7 @@ class JudgeProcess:
             keep=recipe.keep,
             stop_line=recipe.stop_line,
             shots=recipe.shots,
+            mm_per_px=recipe.located_mm_per_px,
         )
 
     def _judge(self, order: Judge) -> Verdict:

@@ -370,7 +370,7 @@ class Station:
 
     def _show(self, verdict: Verdict, t_ms: int) -> None:
         self._history.add(verdict, t_ms)
-        self.health.add(verdict)
+        self.health.add(verdict, self.judge.loaded.mm_per_px if self.judge.loaded else 0.0)
         limit = self.judge.loaded.stop_line if self.judge.loaded else 0
         code, row = self._history.same_code
         if limit and verdict.outcome is Outcome.FAIL and row >= limit:
