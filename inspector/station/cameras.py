@@ -173,6 +173,11 @@ class Cameras:
     def plan(self, wanted: Sequence[str], shots: Mapping[str, tuple[Shot, ...]], deadline_ms: int) -> None:
         """From now on parts need these pictures: of ``wanted`` cameras (none named: all). Raises InspectionFault."""
         names = tuple(wanted) or self.names
+        if "" in shots:  # views that name no camera
+            if len(names) > 1:
+                text = f"the recipe's views name no camera, allowed with one camera; there are {', '.join(names)}"
+                raise InspectionFault(Code.RECIPE_INVALID, text)
+            shots = {names[0]: shots[""]}
         for name in names:
             camera = self._all.get(name)
             planned = shots.get(name, ONE_SHOT)
