@@ -22,7 +22,7 @@ class Claim:
     inspected: bool  # False: it was refused, and is followed for the books alone
     low_ns: int  # its pulse lies between these
     high_ns: int
-    number: int | None = None  # by the PLC's or the camera's count
+    number: int  # by the PLC's or the camera's count; else the station's own of announcements
     state: State = "open"
     ambiguous: bool = False
     taken: dict[str, Seen] = field(default_factory=dict)  # by camera

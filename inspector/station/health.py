@@ -31,7 +31,7 @@ _log = logging.getLogger(__name__)
 CHARTS_BOUND = 400  # of one recipe; more are not charted
 RECIPES_BOUND = 4  # in memory; the others are in the ledger
 WAITING_BOUND = 100  # parts that wait while a recipe's limits are read
-REPEAT_PARTS = 25  # an alarm's figures are brought up to date so often, and a cause changes after so many
+REPEAT_PARTS = 25  # an alarm's figures are brought up to date so often
 WRITE_LIMIT_S = 2.0
 POSITION = ("x", "y", "angle")
 
@@ -50,12 +50,11 @@ class Store(Protocol):
 
 @dataclass
 class _Standing:
-    """An alarm's cause as it is told, and the one that has been found since."""
+    """An alarm's cause as it is told."""
 
     cause: Cause
     since_utc: str
     part_id: str
-    seen: int = 0  # parts since it was last brought up to date
 
 
 @dataclass
@@ -69,6 +68,8 @@ class _Recipe:
     changed: bool = False  # not yet in the ledger
     waiting: list[Verdict] | None = None  # while the ledger is asked
     standing: dict[str, _Standing] = field(default_factory=dict)  # by alarm
+    out: bytes = b""  # of the charts, when causes were last looked for
+    parts: int = 0  # since then
 
 
 class HealthDesk:
@@ -153,7 +154,11 @@ class HealthDesk:
                 recipe.learned_utc = utc_now()
                 _log.info("picture health of recipe %d: limits learned from %d good parts", recipe.number, self._learn)
         if eventful or recipe.standing:
-            self._judge(recipe, verdict)
+            recipe.parts += 1
+            out = charts.out.tobytes()
+            if out != recipe.out or recipe.parts >= REPEAT_PARTS:  # a cause costs more than a part
+                recipe.out, recipe.parts = out, 0
+                self._judge(recipe, verdict)
 
     # --- alarms ----------------------------------------------------------------------------------------
     def _judge(self, recipe: _Recipe, verdict: Verdict) -> None:
@@ -162,15 +167,9 @@ class HealthDesk:
             del recipe.standing[name]
             self._alarms.go(name)
         for name, cause in causes.items():
-            standing = recipe.standing.get(name)
-            if standing is None:
-                recipe.standing[name] = _Standing(cause, utc_now(), verdict.part.trigger.part_id)
-                self._alarms.come(name, cause.text, cause.action)
-                continue
-            standing.seen += 1
-            if standing.seen >= REPEAT_PARTS:
-                standing.seen, standing.cause = 0, cause
-                self._alarms.come(name, cause.text, cause.action)
+            standing = recipe.standing.setdefault(name, _Standing(cause, utc_now(), verdict.part.trigger.part_id))
+            standing.cause = cause
+            self._alarms.come(name, cause.text, cause.action)
 
     def _causes(self, charts: Charts) -> dict[str, Cause]:
         """What is wrong, by alarm."""

@@ -6,7 +6,9 @@ pictures came. A picture is a part's only if
 - its exposure lies within ``window_ms`` of the announcement, by the camera's clock; when it arrived says nothing;
 - it is the only one there, and the announcement is the only one whose window holds it;
 - the camera's counter, read when the window has closed, knows of no other pulse there, with or without a picture;
-- its frame id and its trigger count go on alike.
+- its frame id and its trigger count go on alike;
+- as many pulses as parts came since the last good pair. Where one was lost or came extra, the first pair after it only
+  shows by how much, and is refused; so a line whose messages or pulses come later than ``window_ms`` can't slip by one.
 
 A pair is handed to the judge at once (``matched``) but told only after its window has closed (``settled``). Whatever
 is left over is named: an announcement without a pulse, a pulse without a picture, a pulse that nobody announced. Each
@@ -133,7 +135,8 @@ class Announced(Books):
         """The PLC's message about a part, received at ``at_ns``."""
         self.announced += 1
         low_ns, high_ns = at_ns - self._before_ns, at_ns + self._after_ns
-        claim = Claim(seq, label, at_ns, cameras, inspected, low_ns, high_ns, number)
+        mine = self.announced if number is None else number
+        claim = Claim(seq, label, at_ns, cameras, inspected, low_ns, high_ns, mine)
         rivals = [c for c in self._claims if c.high_ns >= low_ns and (not c.over or c.ambiguous)]
         self._claims.append(claim)
         if number is not None:
@@ -292,11 +295,23 @@ class Announced(Books):
                 return
             if pulses:
                 return
+        shifted = [name for name, seen in claim.taken.items() if self._shifted(claim, seen)]
+        if shifted:
+            text = f"camera {shifted[0]} has not counted as many pulses as parts came since the last good one"
+            self._fail(claim, f"{text}: the next pair will show whether they are in step")
+            return
         claim.state = "settled"
         self.settled += 1
         self._was_clean()
         if claim.inspected:
             self.desk.settled(claim.seq)
+
+    def _shifted(self, claim: Claim, seen: Seen) -> bool:
+        """Did its camera's count move against the parts' since the last pair? What holds now is remembered."""
+        track = self.tracks[seen.camera]
+        before, now = track.lead_of, None if seen.count is None else claim.number - seen.count
+        track.lead_of = now
+        return None not in (before, now) and before != now
 
     def _fail(self, claim: Claim, text: str, *, ambiguous: bool = False, alarmed: bool = False) -> None:
         claim.state, claim.ambiguous = "failed", ambiguous
@@ -388,4 +403,4 @@ class Announced(Books):
             self._tell_unannounced(self.lead, self._held.popleft()[1], None)
 
 
-_NOBODY = Claim(0, "", 0, (), False, 0, -1)
+_NOBODY = Claim(0, "", 0, (), False, 0, -1, 0)

@@ -84,6 +84,7 @@ class Track:
     totals: Totals = field(default_factory=Totals)
     live_at_ns: int | None = None  # when its counter was read last; None: it has none
     last: int | None = None  # the highest count that is known of
+    lead_of: int | None = None  # parts announced less pulses counted, at the last good pair
     _last_at_ns: int = 0
     _reference: tuple[int, int] | None = None  # frame id and count of the latest picture that told both
     _has_counter: bool = False
@@ -92,7 +93,7 @@ class Track:
         """The camera was away: counts and frame ids begin anew."""
         self.recent.clear()
         self.lost.clear()
-        self.last = self.live_at_ns = self._reference = None
+        self.last = self.live_at_ns = self.lead_of = self._reference = None
         self._has_counter = False
 
     def pulse(self, pulse: Pulse, now_ns: int) -> tuple[Seen | None, str]:
@@ -211,4 +212,4 @@ class Track:
     def _restart(self) -> None:
         self.totals.resets += 1
         self.lost.clear()
-        self.last = self._reference = None
+        self.last = self.lead_of = self._reference = None
