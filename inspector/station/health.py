@@ -198,6 +198,7 @@ class HealthDesk:
             self._alarms.go(name)
         if recipe is not None:
             recipe.standing.clear()
+            recipe.out = b""  # what still holds when it comes back is an alarm again
 
     # --- what outlives a restart -----------------------------------------------------------------------
     def relearn(self) -> bool:

@@ -66,7 +66,7 @@ def test_to_a_child(message: ToChild) -> None:
     "message",
     [
         Pong(1, 5),
-        Captured(1, FRAME),
+        Captured(1, (FRAME,)),
         CaptureFailed(1, 201, "line one\nline two ü"),
         CameraState(True, "streaming", {"temperature_c": 41.5, "ring": "r"}),
         Stray("extra", 2),

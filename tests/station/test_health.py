@@ -135,6 +135,11 @@ async def test_changing_over_and_back_forgets_nothing_and_ends_the_other_recipes
         assert not rig.standing(), "the alarm was about the other recipe"
     await feed(rig, 1)
     assert state(rig) == (LEARN, {"steady"})
+    await feed(rig, 5, health(100.0))
+    await feed(rig, 1, recipe=2)
+    assert not rig.standing()
+    await feed(rig, 1, health(100.0))
+    assert set(rig.standing()) == {"health"}, "what still holds is an alarm again"
 
 
 async def test_learning_anew_on_request(rig: Rig) -> None:
