@@ -63,6 +63,7 @@ class CameraLoop:
         self._at = Context(name, config, camera, channel, self._slots, self._listen, self._check_settings)
         self._wired = identity.wired
         self._work = Wired(self._at, identity.window_ms) if identity.wired else Software(self._at)
+        self._next_shots: tuple[Shot, ...] | None = None
         self._fresh = False
         self._info: dict[str, Any] = {}
         self._tries = 0
@@ -76,11 +77,11 @@ class CameraLoop:
     def run(self) -> None:
         """Until the station says stop or goes away."""
         while True:
-            now = time.monotonic()
-            if not self._fresh and now >= self._try_at:
+            if not self._fresh and time.monotonic() >= self._try_at:
                 self._open()
             if not self._messages(self._idle_limit()):
                 return
+            self._take_plan()
             if not self._fresh:
                 self._work.refuse(f"camera {self._name} is lost")
                 continue
@@ -110,24 +111,32 @@ class CameraLoop:
             elif isinstance(message, Grant):
                 self._slots.grant(message.slots)
             elif isinstance(message, Plan):
-                self._planned(message.shots)
+                self._next_shots = message.shots
             elif isinstance(message, Stop):
                 return False
             message = self._channel.receive(0.0)
         return True
 
     # --- what to take --------------------------------------------------------------------------------
-    def _planned(self, shots: tuple[Shot, ...]) -> None:
-        if shots == self._at.shots:
+    def _take_plan(self) -> None:
+        """A plan that came is taken between two parts."""
+        shots, self._next_shots = self._next_shots, None
+        if shots is None or shots == self._at.shots:
             return
+        anew = self._wired and any(shot.user_set for shot in (*shots, *self._at.shots))
         self._at.shots = shots
         self._try_at = 0.0  # what could not be done may be possible now
         if not self._fresh:
             return
+        if anew:
+            self._say(False, "its user set is being loaded")  # frame ids begin anew, and that must be known
         try:
             self._plan()
         except DeviceError as error:
             self._lost(str(error))
+        else:
+            if anew:
+                self._say(True, "streaming")
 
     def _plan(self) -> None:
         shots = self._at.shots

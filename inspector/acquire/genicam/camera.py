@@ -172,7 +172,10 @@ class GenicamCamera:
         if tuple(shots) == self._shots:
             return
         with self._device_errors("its views can't be set"):
-            self._acquirer.stop()
+            # a wired camera goes on streaming: frame ids that begin anew would look like lost pictures
+            stops = len(shots) > 1 or self._views_sequenced or self._held or any(shot.user_set for shot in shots)
+            if stops:
+                self._acquirer.stop()
             self._undo()
             self._shots = tuple(shots)
             self._shot, self._copy = 0, -1
@@ -183,7 +186,12 @@ class GenicamCamera:
                 self._views.begin(shots)
             except (SettingsError, ValueError) as error:
                 raise SettingsError(f"camera {self._serial}: {error}") from error
-            self._acquirer.start()
+            if stops:
+                self._acquirer.start()
+
+    @property
+    def _views_sequenced(self) -> bool:
+        return self._views is not None and self._views.sequenced
 
     def _undo(self) -> None:
         if self._views is not None:
