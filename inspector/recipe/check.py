@@ -193,7 +193,7 @@ def _patches(file: YamlFile, spec: Spec) -> list[str]:
     located = [name for name, tool in spec.steps.items() if tool.section == "locate"]
     for name, patch in (spec.head.health.patches if spec.head.health else {}).items():
         where = ("health", "patches", name)
-        problems += _whose(file, spec, where, patch, patch.view or patch.camera)
+        problems += _whose(file, spec, where, patch, spec.patch_said(patch))
         if patch.fixture is None:
             continue
         if patch.fixture not in located:

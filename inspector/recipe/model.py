@@ -124,9 +124,11 @@ class ViewUse(Keys):
 class Patch(Keys):
     """A place of the picture whose health is watched."""
 
-    view: Step | None = Field(None, description="Which view's picture; needed only when the recipe has several views.")
+    view: Step | None = Field(
+        None, description="Which view's picture; needed only when there are several and the fixture doesn't say so."
+    )
     camera: CameraName | None = Field(
-        None, description="Which camera's picture; needed only when the recipe uses several."
+        None, description="Which camera's picture; needed only when there are several and the fixture doesn't say so."
     )
     region: tuple[float, float, float, float] = Field(
         description="Left, top, right, bottom; in px of the picture, with `fixture` in its frame and unit."
@@ -290,9 +292,14 @@ class Spec:
         return self.sources.get(self.said(tool) or first.name, first)
 
     def patch_source(self, patch: Patch) -> Source:
-        """Whose picture a health patch lies on."""
+        """Whose picture a health patch lies on; the first one's when that isn't said."""
         first = next(iter(self.sources.values()))
-        return self.sources.get(patch.view or patch.camera or first.name, first)
+        return self.sources.get(self.patch_said(patch) or first.name, first)
+
+    def patch_said(self, patch: Patch) -> str | None:
+        """The view or camera that a health patch names, itself or through its fixture."""
+        fixture = self.steps.get(patch.fixture or "")
+        return patch.view or patch.camera or (self.said(fixture) if fixture is not None else None)
 
     @cached_property
     def merged_only(self) -> frozenset[str]:

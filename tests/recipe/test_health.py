@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -149,6 +150,18 @@ def test_without_patches_each_picture_is_one(tmp_path: Path, picture: Any) -> No
     assert verdict_from_json(verdict_to_json(verdict)) == verdict
 
 
+def test_verdict_of_before_can_still_be_read(tmp_path: Path, picture: Any) -> None:
+    verdict = judged(loaded(tmp_path), picture)
+    written = json.loads(verdict_to_json(verdict))
+    del written["health"], written["pose"]
+    for check in written["checks"]:
+        del check["view"]
+    for ref in written["frames"]:
+        for key in ("view", "shot", "trigger_count", "exposed_ns"):
+            del ref[key]
+    assert verdict_from_json(json.dumps(written)) == replace(verdict, health=(), pose=None)
+
+
 def test_dirt_moves_only_its_own_patch(tmp_path: Path, picture: Any) -> None:
     recipe = loaded(tmp_path, health={"patches": PATCHES})
     clean = judged(recipe, picture)
@@ -238,6 +251,9 @@ def test_patches_of_views_say_whose_they_are(tmp_path: Path) -> None:
     text["health"] = {"patches": {"p": {"region": [10, 10, 90, 90]}}}
     with pytest.raises(FileError, match="health.patches.p: view: missing, allowed: bright, dim"):
         load_recipe(write(tmp_path, text))
-    text["health"]["patches"]["p"] = {"region": [0, 0, 1, 1], "view": "dim", "fixture": "body"}
+    text["health"]["patches"]["p"] = {"region": [0, 0, 1, 1], "fixture": "body"}  # which says whose
+    spec = load_recipe(write(tmp_path, text)).spec
+    assert spec.head.health is not None and spec.patch_source(spec.head.health.patches["p"]).name == "bright"
+    text["health"]["patches"]["p"]["view"] = "dim"
     with pytest.raises(FileError, match=r"looks through another view \(bright\)"):
         load_recipe(write(tmp_path, text))

@@ -275,7 +275,7 @@ def report(outcomes: dict[str, list[Outcome]], count: int) -> str:
         f"{FULL_WELL_E} electrons at full scale.",
         "The recipes differ in their prepare step alone; every value comes from `judge()`. The truth of bore and slot",
         "is what was drawn, that of share and stain is what the same step finds in the picture without the sensor.",
-        f"References for `flat_field` are means of {REFERENCES} pictures. ms: least time of the prepare steps of one part.",
+        f"References for `flat_field` are means of {REFERENCES} pictures. ms: least time that the prepare steps took.",
         "",
         "## The same place again and again",
         "",
@@ -333,8 +333,8 @@ def _in_short(outcomes: dict[str, list[Outcome]]) -> list[str]:
         "  averages along the edge already.",
         "- `flat_field` brings the spread over places from "
         f"{places('one picture', 'bore'):.4f} to {places('flat_field', 'bore'):.4f} px (diameter)",
-        f"  and from {places('one picture', 'share'):.3f} to {places('flat_field', 'share'):.3f} % (presence). It keeps",
-        "  the mean light of the whole picture, so the middle becomes darker and a fixed level counts more:",
+        f"  and from {places('one picture', 'share'):.3f} to {places('flat_field', 'share'):.3f} % (presence). It",
+        "  keeps the mean light of the whole picture, so the middle becomes darker and a fixed level counts more:",
         f"  bias {bias('flat_field', 'share'):+.2f} %. Levels are chosen with it, not without.",
         f"- A merge for measuring is linear: diameter {bias(linear, 'bore'):+.3f} px, with gamma "
         f"{bias(gamma, 'bore'):+.3f} px. Levels are those of the shortest",
