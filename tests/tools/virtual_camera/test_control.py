@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from tools.virtual_camera import control as module
+from tools.virtual_camera import layout
 from tools.virtual_camera.control import CameraControl, Counters, expected
 
 HEADER = Path(module.__file__).with_name("control_layout.h")
@@ -25,13 +26,13 @@ def link(tmp_path: Path) -> Iterator[CameraControl]:
 def test_layout_is_that_of_the_header() -> None:
     text = HEADER.read_text()
     asserted = dict(re.findall(r"offsetof\(struct device_page, (\w+)\) == (\d+)", text))
-    fields = module._DEVICE.fields
+    fields = layout.DEVICE.fields
     assert fields is not None
     for name in ("pictures", "faults", "counters"):
         assert fields[name][1] == int(asserted[name])
-    assert f"LAYOUT_VERSION {module._VERSION}u" in text
-    assert module._HEADER.itemsize == 48 and module._SLOT.itemsize == 32 and module._FAULT.itemsize == 32
-    assert int(asserted["registers"]) == module._REGISTERS and module._SIMULATION.itemsize == 64
+    assert f"LAYOUT_VERSION {layout.VERSION}u" in text
+    assert layout.HEADER.itemsize == 48 and layout.SLOT.itemsize == 32 and layout.FAULT.itemsize == 32
+    assert int(asserted["registers"]) == layout.REGISTERS and layout.SIMULATION.itemsize == 64
     kinds = re.search(r"enum fault_kind \{.*?\n(.*?)FAULT_KINDS,", text, re.S)
     assert kinds is not None
     assert [k.lower() for k in re.findall(r"FAULT_(\w+),", kinds[1])] == [
