@@ -148,14 +148,19 @@ static uint32_t scene_of(const struct device *device, const struct frame *frame)
     return 0;
 }
 
-static bool shown_picture(struct device *device, uint32_t scene, struct source *out, uint32_t *slot,
+void look(struct device *device, struct frame *frame)
+{
+    frame->scene = scene_of(device, frame);
+    frame->picture = LOAD(&device->page->latest_picture[frame->scene]);
+}
+
+static bool shown_picture(struct device *device, uint32_t scene, struct source *out, uint32_t slot,
                           uint32_t *sequence)
 {
-    *slot = LOAD(&device->page->latest_picture[scene]);
-    const uint8_t *pixels = control_picture(device->index, scene, *slot);
+    const uint8_t *pixels = control_picture(device->index, scene, slot);
     if (!pixels)
         return false;
-    const struct picture_slot *place = &device->page->pictures[scene][*slot];
+    const struct picture_slot *place = &device->page->pictures[scene][slot];
     *sequence = LOAD(&place->sequence);
     *out = (struct source){pixels, place->width, place->height, place->channels, 0, false};
     return (out->channels == 1 || out->channels == 3) && out->width && out->height && out->width <= 16384 &&
@@ -553,9 +558,9 @@ static void render_source(const struct device *device, const struct source *sour
 void render(struct device *device, const struct frame *frame, uint8_t *out, uint32_t rows)
 {
     struct source source;
-    uint32_t slot, sequence, scene = scene_of(device, frame);
+    uint32_t slot = frame->picture, sequence, scene = frame->scene;
     /* Three slots: a writer must show two more pictures within one render to disturb it. Then take the newer one. */
-    for (int tries = 0; tries < 4 && shown_picture(device, scene, &source, &slot, &sequence); tries++) {
+    for (int tries = 0; tries < 4 && shown_picture(device, scene, &source, slot, &sequence); tries++) {
         const struct picture_slot *place = &device->page->pictures[scene][slot];
         uint64_t part = place->part_number;
         render_source(device, &source, frame, out, rows);
@@ -564,6 +569,7 @@ void render(struct device *device, const struct frame *frame, uint8_t *out, uint
             STORE(&device->page->counters[COUNT_LAST_PART], part);
             return;
         }
+        slot = LOAD(&device->page->latest_picture[scene]);
     }
     if (LOAD(&device->page->latest_picture[scene]) == NO_PICTURE) {
         source = other_source(device, frame);

@@ -221,6 +221,7 @@ static void begin_exposure(struct device *device, uint64_t now)
         outputs |= frame->settings.line_source[i] ? 1u << (LINES + i) : 0;
     STORE(&device->page->output_status, outputs);
     frame->line_status = line_levels(device);
+    look(device, frame);
     advance_sequencer(device, SEQUENCER_FRAME_START);
     device->state = SENSOR_EXPOSING;
     device->exposure_end_ns = now + from_us(frame->settings.exposure_us);
