@@ -164,7 +164,7 @@ def open_camera(visit: Visit) -> Iterator[GenicamCamera]:
     wanted = _camera_file(visit)
     if wanted is None:
         raise DeviceError("a picture needs a camera file")
-    camera = GenicamCamera(_library(visit), visit.serial, wanted, visit.trigger)
+    camera = GenicamCamera(_library(visit), visit.serial, wanted, visit.trigger, may_run_free=True)
     try:
         yield camera
     finally:

@@ -30,12 +30,16 @@ _CLOCK_LIMIT_S = 0.02
 class GenicamCamera:
     """See the module's text. Chunks that the camera file switches on are what it says about each picture."""
 
-    def __init__(self, library: Library, serial: str, wanted: CameraFile, trigger: str) -> None:
-        """``trigger``: software or wired."""
+    def __init__(
+        self, library: Library, serial: str, wanted: CameraFile, trigger: str, *, may_run_free: bool = False
+    ) -> None:
+        """``trigger``: software or wired. ``may_run_free``: to look at it, a camera without a trigger will do."""
         self._library = library
         self._serial = serial
         self._wanted = wanted
         self._trigger_mode = trigger
+        self._may_run_free = may_run_free
+        self._runs_free = False
         self._acquirer: Any = None
         self._nodes: Nodes | None = None
         self._stream: Stream | None = None
@@ -117,7 +121,8 @@ class GenicamCamera:
 
     def _look_at_exposure(self) -> None:
         assert self._nodes is not None  # noqa: S101  # set before
-        self._exposure_us = float(self._needed("ExposureTime"))
+        untold = self._runs_free and not self._nodes.has("ExposureTime")
+        self._exposure_us = 0.0 if untold else float(self._needed("ExposureTime"))
         self._gain_db = float(self._nodes.read("Gain")) if self._nodes.has("Gain") else 0.0
 
     def _needed(self, name: str) -> Value:
@@ -128,6 +133,15 @@ class GenicamCamera:
             raise SettingsError(f"camera {self._serial}: {name}: {error}") from error
 
     def _check_trigger(self) -> None:
+        assert self._nodes is not None  # noqa: S101  # set before
+        if not self._nodes.has("TriggerMode"):
+            if not self._may_run_free:
+                raise SettingsError(
+                    f"camera {self._serial} has no TriggerMode: it sends pictures when it likes, and none is surely a "
+                    "part's; parts need a camera that can be triggered"
+                )
+            self._runs_free = True
+            return
         mode, source = str(self._needed("TriggerMode")), str(self._needed("TriggerSource"))
         fits = source == "Software" if self._trigger_mode == "software" else source.startswith("Line")
         if mode != "On" or not fits:
@@ -234,6 +248,8 @@ class GenicamCamera:
 
     def trigger(self, shot: int = 0) -> None:
         """See :class:`~inspector.acquire.camera.Camera`."""
+        if self._runs_free:
+            return  # the next picture comes by itself
         with self._device_errors("software trigger failed"):
             self._copy = self._copy + 1 if shot == self._shot else 0
             self._shot = shot
