@@ -19,11 +19,15 @@ class SettingsError(DeviceError):
 
 
 class IncompleteFrame(Exception):
-    """A picture came, but not all of it; ``why`` is a sentence without its subject: "sent an incomplete picture"."""
+    """A picture came, but not all of it; ``why`` is a sentence without its subject: "sent an incomplete picture".
 
-    def __init__(self, why: str = "sent an incomplete picture; check its cable") -> None:
+    ``odd``: it looks as if somebody had changed the settings.
+    """
+
+    def __init__(self, why: str = "sent an incomplete picture; check its cable", *, odd: bool = False) -> None:
         super().__init__(why)
         self.why = why
+        self.odd = odd
         self.frame_id: int | None = None  # what could be known about it all the same
         self.exposed_ns = 0  # as in Exposure
 

@@ -54,6 +54,8 @@ class Wired:
         except IncompleteFrame as lost:
             why = f"camera {self._at.name} {lost.why}"
             self._pulse(None, lost.frame_id, None, lost.exposed_ns or time.monotonic_ns(), why)
+            if lost.odd:
+                self._at.check_settings()  # with its trigger off it would go on like this
             return
         if exposure is None:
             self._count()

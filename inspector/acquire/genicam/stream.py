@@ -97,7 +97,8 @@ class Stream:
                 raise IncompleteFrame("sent a picture with damaged chunk data") from error
         missing = [name for name in self._expected if name not in values]
         if missing:
-            raise IncompleteFrame(f"sent a picture without {', '.join(missing)}, which it was told to attach")
+            why = f"sent a picture without {', '.join(missing)}, which it was told to attach"
+            raise IncompleteFrame(why, odd=True)
         return values
 
     @staticmethod
