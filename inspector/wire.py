@@ -101,6 +101,7 @@ class Pulse:
     trigger_count: int | None  # the camera's own count of pulses; None: it has no counter, or sent none
     exposed_ns: int  # host's clock; as near as can be said
     why: str = ""
+    timed: bool = True  # False: the camera has no clock, and ``exposed_ns`` is only when the picture came
     kind: Literal["pulse"] = "pulse"
 
 

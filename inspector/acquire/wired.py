@@ -75,14 +75,21 @@ class Wired:
         else:
             frame = self._at.slots.passport(exposure, exposed_ns, self._at.shots[0].view, 0)
             why = "" if frame else f"camera {self._at.name}: all {self._at.slots.count} picture slots are in use"
-        self._pulse(frame, exposure.frame_id, exposure.trigger_count, exposed_ns, why)
+        timed = exposure.exposed_ns != 0
+        self._pulse(frame, exposure.frame_id, exposure.trigger_count, exposed_ns, why, timed)
         if exposure.wrong:
             self._at.check_settings()
 
     def _pulse(
-        self, frame: FrameRef | None, frame_id: int | None, trigger_count: int | None, exposed_ns: int, why: str
+        self,
+        frame: FrameRef | None,
+        frame_id: int | None,
+        trigger_count: int | None,
+        exposed_ns: int,
+        why: str,
+        timed: bool = True,
     ) -> None:
-        self._at.channel.send(Pulse(frame, frame_id, trigger_count, exposed_ns, why))
+        self._at.channel.send(Pulse(frame, frame_id, trigger_count, exposed_ns, why, timed))
         self._closes_ns.append(exposed_ns + self._window_ns)
 
     def _count(self) -> None:

@@ -110,6 +110,8 @@ class Track:
             stray = self._stray(count, pulse.frame_id)
             if stray:
                 return None, stray
+            if not pulse.timed and count in self.lost:
+                why = why or "it came late, and the camera has no clock to say when it was exposed"
             why = why or self._wrong_id(pulse.frame_id, count)
             self._enter(count, pulse.exposed_ns, now_ns)
             if pulse.frame_id is not None and (self._reference is None or count > self._reference[1]):

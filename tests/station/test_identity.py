@@ -174,6 +174,19 @@ def test_a_late_picture_is_its_own_parts_or_nobodys() -> None:
     assert ("late",) in scene.desk.of("dropped")
 
 
+def test_without_a_clock_a_late_picture_is_not_believed() -> None:
+    scene = Scene()
+    scene.read(6, 900)
+    scene.announce(1, 1000)
+    scene.read(7, 1030)
+    late = Pulse(frame("top", 1, 7, 1051 * MS), 7, 7, 1051 * MS, timed=False)
+    scene.announce(2, 1052)
+    scene.matcher.pulse("top", late, 1053 * MS)
+    scene.tick(1300)
+    assert scene.desk.of("matched") == []
+    assert "camera top: it came late" in str(scene.desk.of("failed"))
+
+
 def test_pictures_that_come_in_another_order_find_their_parts() -> None:
     scene = Scene()
     scene.read(6, 900)
