@@ -560,7 +560,9 @@ void render(struct device *device, const struct frame *frame, uint8_t *out, uint
     struct source source;
     uint32_t slot = frame->picture, sequence, scene = frame->scene;
     /* Three slots: a writer must show two more pictures within one render to disturb it. Then take the newer one. */
-    for (int tries = 0; tries < 4 && shown_picture(device, scene, &source, slot, &sequence); tries++) {
+    for (int tries = 0; tries < 4 && slot != NO_PICTURE; tries++) {
+        if (!shown_picture(device, scene, &source, slot, &sequence))
+            break;
         const struct picture_slot *place = &device->page->pictures[scene][slot];
         uint64_t part = place->part_number;
         render_source(device, &source, frame, out, rows);
@@ -569,9 +571,11 @@ void render(struct device *device, const struct frame *frame, uint8_t *out, uint
             STORE(&device->page->counters[COUNT_LAST_PART], part);
             return;
         }
+        if (LOAD(&device->page->latest_picture[scene]) == NO_PICTURE)
+            scene = 0; /* a new part came and took this light's picture away */
         slot = LOAD(&device->page->latest_picture[scene]);
     }
-    if (LOAD(&device->page->latest_picture[scene]) == NO_PICTURE) {
+    if (frame->picture == NO_PICTURE) { /* then nothing stood there, whatever does now */
         source = other_source(device, frame);
         render_source(device, &source, frame, out, rows);
     }
