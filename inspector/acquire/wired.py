@@ -52,8 +52,7 @@ class Wired:
         try:
             exposure = self._at.camera.fetch(0.0, self._at.slots.copy)
         except IncompleteFrame as lost:
-            why = f"camera {self._at.name} {lost.why}"
-            self._pulse(None, lost.frame_id, None, lost.exposed_ns or time.monotonic_ns(), why)
+            self._pulse(None, lost.frame_id, None, lost.exposed_ns or time.monotonic_ns(), f"it {lost.why}")
             if lost.odd:
                 self._at.check_settings()  # with its trigger off it would go on like this
             return
@@ -71,7 +70,7 @@ class Wired:
         exposed_ns = exposure.exposed_ns or time.monotonic_ns() - int(exposure.exposure_us * 1000)
         frame, why = None, exposure.wrong
         if why:
-            why = f"camera {self._at.name}: {why}: somebody changed the settings"
+            why = f"{why}: somebody changed the settings"
         else:
             frame = self._at.slots.passport(exposure, exposed_ns, self._at.shots[0].view, 0)
             why = "" if frame else f"camera {self._at.name}: all {self._at.slots.count} picture slots are in use"
