@@ -144,7 +144,7 @@ async def test_zoom_to_one_to_one_move_and_back() -> None:
         assert desk.regions[-1] == (0, 0, wide, high)
         assert float(value(text(app), "saturated").rstrip("%")) == 100.0
         assert value(text(app), "focus") == "0.00 0% of peak"  # one grey: nothing to be sharp
-        for _ in range(46):
+        for _ in range(48):
             await pilot.press("right", "down")
         await look(pilot, app)
         assert desk.regions[-1] == (640 - wide, 512 - high, wide, high)
