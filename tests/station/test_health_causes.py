@@ -31,6 +31,7 @@ from tests.station.healthrig import (
     tilt,
 )
 
+PAGE = Path(__file__).parents[2] / "docs/health.md"
 PLATE = Path(__file__).parents[2] / "recipes/plate.yaml"
 
 
@@ -106,6 +107,7 @@ def test_every_cause_is_named_once_and_says_what_to_do() -> None:
     assert len(set(kinds)) == len(kinds)
     for rule in (*RULES, CHANGED):
         assert rule.says and rule.action and len(rule.action) <= 120, rule.kind
+        assert f" | {rule.says} | {rule.action} |" in PAGE.read_text(encoding="utf-8"), rule.kind
 
 
 @pytest.fixture(scope="module")
