@@ -79,6 +79,7 @@ class FlatField(PrepareTool):
         if top in _FULL_SCALES and np.count_nonzero(flat == top) > _CLIPPED_SHARE * flat.size:
             raise ValueError("flat: overexposed, more than 1 % of it is at full scale; allowed: a shorter exposure")
         self._flat, self._dark = flat, dark
+        self._ready.clear()
         highest = top if dark is None else max(top, int(dark.max()))
         likely = 255 if flat.dtype == np.uint8 else next(full for full in _FULL_SCALES if full >= highest)
         self._correction(likely)  # to refuse now what is no flat picture

@@ -20,7 +20,7 @@ from inspector.parts import Frame, Health, Located
 from inspector.recipe.model import Patch, Spec
 from inspector.tool import Answer, Array, View, full_scale
 
-BUDGET_PX = 320_000  # looked at in all patches of one part together
+BUDGET_PX = 200_000  # looked at in all patches of one part together
 _FOR_GREYS = 4  # so many times fewer are enough for levels and noise, whose samples are alike
 LEAST_SIDE_PX = 8
 _DIGITS = 4  # significant, in the verdict

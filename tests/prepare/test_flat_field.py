@@ -109,8 +109,6 @@ def test_colour_keeps_its_tint() -> None:
     assert all(out[..., n][SCENE > 100].std() < 2 for n in range(3))
 
 
-BLACK_SPOT = sensed(200.0)
-BLACK_SPOT[20:32, 20:32] = 9
 SPOTTED = sensed(200.0)
 SPOTTED[::8, ::8] = 0
 
@@ -124,12 +122,21 @@ SPOTTED[::8, ::8] = 0
         ({"images": {"flat.png": np.full(SHAPE, 4095, np.uint16)}}, "flat: overexposed"),
         ({"images": {"flat.png": sensed(10.0)}}, "grey of 255 brighter than dark"),
         ({"images": {"flat.png": SPOTTED}}, "% of its pixels are dead or black"),
-        ({"images": {"flat.png": BLACK_SPOT}}, "flat: "),
     ],
 )
 def test_picture_that_is_no_reference_is_refused(change: dict[str, Any], said: str) -> None:
     with pytest.raises(ValueError, match=said):
         opened(**change)
+
+
+def test_black_place_too_large_to_be_filled_in_is_named() -> None:
+    flat = np.full((300, 400), 200, np.uint8)
+    flat[50:53, 80:83] = 5
+    tool = FlatField.model_validate({"tool": "flat_field", "flat": "flat.png"})
+    tool.open(Drawer({"flat.png": flat}))  # three pixels have neighbours
+    flat[50:58, 80:88] = 5
+    with pytest.raises(ValueError, match="flat: a black place larger than 5x5 px at x 82, y 52; allowed: none"):
+        tool.open(Drawer({"flat.png": flat}))
 
 
 @pytest.mark.parametrize(
