@@ -53,6 +53,18 @@ chaos: ## kills one process after another and counts what the PLC saw
 	@sh tools/setup.sh
 	@$(RUN) -m tools.chaos
 
+cycles: ## 500 times a camera's cable out and in, then kill -9 of everything: memory, descriptors, what is left over
+	@sh tools/setup.sh
+	@$(RUN) -m tools.cameras.cycles
+
+pace: ## two 5 MP cameras at 20 parts a second beside a bare loop: lost triggers, times, throughput
+	@sh tools/setup.sh
+	@$(RUN) -m tools.cameras.pace
+
+viky: ## somebody else's GenTL producer through the station's own code
+	@sh tools/setup.sh
+	@$(RUN) -m tools.cameras.viky
+
 tiles: ## real pictures of magnetic tiles through the whole station
 	@sh tools/setup.sh
 	@$(RUN) -m tools.tiles_run
@@ -80,4 +92,4 @@ clean: ## removes what was made, .venv too
 	@rm -rf .venv build htmlcov .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache .make-* *.egg-info
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.PHONY: help demo test setup lint coverage bench chaos tiles repeatability screens asan wheelhouse clean
+.PHONY: help demo test setup lint coverage bench chaos cycles pace viky tiles repeatability screens asan wheelhouse clean
