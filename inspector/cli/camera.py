@@ -21,6 +21,7 @@ from inspector.cli.camera_base import (
     ProducerOption,
     StationOption,
     columns,
+    exposure_of,
     known,
     new_file,
     png,
@@ -137,7 +138,7 @@ def _figures(exposure: Exposure, raw: NDArray[Any], shown: NDArray[Any]) -> Iter
     """What to look at when lens and light are set up."""
     found = figures(raw, shown, exposure.pixel_format)
     yield f"  size       {exposure.width}x{exposure.height} px, {exposure.pixel_format}"
-    yield f"  exposure   {exposure.exposure_us:g} us, gain {exposure.gain_db:g} dB"
+    yield f"  exposure   {exposure_of(exposure)}"
     yield f"  mean       {found.mean:.1f} of {found.white}"
     yield f"  saturated  {found.saturated:.2%} of the values are {found.white}"
     yield f"  focus      {found.focus:.2f} (turn the lens for the most; same scene only)"

@@ -11,7 +11,7 @@ import cv2
 import typer
 from numpy.typing import NDArray
 
-from inspector.acquire.camera import DeviceError
+from inspector.acquire.camera import DeviceError, Exposure
 from inspector.acquire.visit import Visit
 from inspector.config import CameraConfig, load_station
 from inspector.yamlfile import FileError
@@ -101,6 +101,13 @@ def columns(rows: Sequence[Sequence[str]]) -> Iterator[str]:
     widths = [max(len(row[n]) for row in rows) for n in range(len(rows[0]))]
     for row in rows:
         yield ("  " + "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True))).rstrip()
+
+
+def exposure_of(exposure: Exposure) -> str:
+    """``850 us, gain 0 dB``."""
+    if exposure.exposure_us <= 0:
+        return "not told"
+    return f"{exposure.exposure_us:g} us, gain {exposure.gain_db:g} dB"
 
 
 def new_file(path: Path, ending: str, force: bool = False) -> None:

@@ -56,11 +56,11 @@ def changed(visit: Visit, changes: Sequence[str] | None) -> Iterator[Visit]:
         yield replace(visit, camera_file=str(path))
 
 
-def text_of(features: Sequence[Feature], values: Mapping[str, Value]) -> str:
+def text_of(features: Sequence[Feature], values: Mapping[str, Value], serial: str = "") -> str:
     """A camera file: categories as headings, unit and range behind each value. It reads back as ``values``."""
     by_name = {feature.name: feature for feature in features}
-    serial, model = (by_name[n].value if n in by_name else "" for n in ("DeviceSerialNumber", "DeviceModelName"))
-    lines = [f"# All settings of {_one_line(model) or 'a camera'} {_one_line(serial)}".rstrip() + "."]
+    model = by_name["DeviceModelName"].value if "DeviceModelName" in by_name else ""
+    lines = [f"# All settings of {_one_line(model) or 'camera'} {_one_line(serial)}".rstrip() + "."]
     lines.append("# `inspector camera apply` sets them again; the station takes this file as `features:`.")
     lines += [f"model: {scalar(model)}"] if model else []
     lines.append("features:")

@@ -23,6 +23,7 @@ from inspector.cli.camera_base import (
     ProducerOption,
     StationOption,
     Trouble,
+    exposure_of,
     known,
     new_file,
     png,
@@ -204,7 +205,7 @@ class Average:
         assert first is not None  # noqa: S101  # there was a picture
         low, high = self.places
         yield f"  pictures        {self.count} of {first.width}x{first.height} px, {first.pixel_format}"
-        yield f"  exposure        {first.exposure_us:g} us, gain {first.gain_db:g} dB"
+        yield f"  exposure        {exposure_of(first)}"
         yield f"  mean            {self.mean:.2f} of {self.white}; darkest place {low:.2f}, brightest {high:.2f}"
         yield f"  noise           {self.noise:.2f} grey in one picture, {self.noise / self.count**0.5:.2f} in this mean"
         share = self.nonuniformity / max(self.mean, 1e-9)

@@ -53,7 +53,7 @@ def save(
         values = visit.saved(asked)
         if not values:
             raise Trouble(f"camera {asked.serial} has no feature that can be saved")
-        write_file(output, text_of(features, values).encode())
+        write_file(output, text_of(features, values, asked.serial).encode())
         if load_camera_file(output).features != values:
             raise Trouble(f"{output}: what was written does not read back as the camera's settings")
         typer.echo(f"{output}: {len(values)} features")

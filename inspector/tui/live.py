@@ -72,7 +72,7 @@ class Picture:
     raw: NDArray[Any]  # the same before colours were computed
     pixel_format: str
     frame_id: int
-    exposure_us: float
+    exposure_us: float  # 0: the camera doesn't say
     gain_db: float
 
     @property
@@ -224,7 +224,7 @@ class Panel(Lines[Reading]):
             _row("mean", f"{found.mean:.1f} of {found.white}", room),
             _row("saturated", f"{found.saturated:.2%}", room, loud=too_bright),
             [],
-            _row("exposure", f"{picture.exposure_us:g} us", room),
+            _row("exposure", f"{picture.exposure_us:g} us" if picture.exposure_us > 0 else "not told", room),
             _row("gain", f"{picture.gain_db:.1f} dB", room),
             _row("size", f"{wide}x{high} {picture.pixel_format}", room),
             _row("shown", "1:1" if value.scale >= 1 else f"x{value.scale:.3f}", room),

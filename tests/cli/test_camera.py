@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import shutil
 import subprocess
 import threading
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -126,6 +128,25 @@ def test_a_gige_camera_is_one_like_any_other(world: World, monkeypatch: pytest.M
     saved = cv2.imread("top.png", cv2.IMREAD_UNCHANGED)
     assert saved is not None and read_stamp(np.asarray(saved, np.uint8)) == 9
     assert camera(world, "diff", "top").exit_code == 0  # nobody has touched it since
+
+
+def test_a_producer_written_by_others(world: World) -> None:
+    """The one that comes with genicam: three free-running devices without a trigger or a serial number in the XML."""
+    found = importlib.util.find_spec("genicam")
+    viky = Path(str(found.origin)).parent / "viky.cti" if found else Path("none")
+    if not viky.is_file():
+        pytest.skip("genicam has no viky.cti here")
+    assert [line.split()[1] for line in camera(None, "list", "--producer", viky).stdout.splitlines()[2:]] == [
+        "Viky"
+    ] * 3
+    assert camera(None, "save", "1", "-o", "viky.yaml", "--producer", viky).exit_code == 0
+    assert Path("viky.yaml").read_text().startswith("# All settings of camera 1.\n")
+    assert camera(None, "apply", "1", "viky.yaml", "--producer", viky).exit_code == 0
+    assert camera(None, "diff", "1", "viky.yaml", "--producer", viky).exit_code == 0
+    world.camera("top", {"PixelFormat[ComponentSelector=Intensity]": "Mono8"}, serial="1", producer=str(viky))
+    result = camera(world, "snapshot", "top")
+    assert result.exit_code == 0, result.output
+    assert "400x400 px, Mono8" in result.stdout and "exposure   not told" in result.stdout
 
 
 def focus(result: Result) -> float:
