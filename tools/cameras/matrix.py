@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from inspector.station.charts import LEARN
 from tools.virtual_camera.control import LOSS_STYLES, CameraControl
 
 TOP, SIDE = 0, 1  # devices: the camera that takes the parts' pictures, and one that no recipe asks for
@@ -23,6 +24,7 @@ class Fault:
     until the camera is back, which is ``gone_s`` after the injection. ``may_pass``: such a part may pass all the same
     when the picture is whole and surely its own. ``hurts`` False: no part may be hurt at all. ``noticed``: the station
     must say something although every part may pass. ``strikes`` 2: once at a good part, once at a bad one.
+    ``after_good``: it needs so many good parts before it.
     """
 
     name: str
@@ -34,6 +36,7 @@ class Fault:
     noticed: bool = False
     ways: tuple[str, ...] = WAYS
     strikes: int = 2
+    after_good: int = 0
     calm: Callable[[CameraControl], None] | None = None  # what it needs to be over
 
 
@@ -72,7 +75,7 @@ def _pictures(how: str, amount: int) -> Fault:
     """So many in a row that the picture's health must show it, after limits have been learned from good parts."""
     inject = _armed("BadImage", how=how, amount=amount, count=IN_A_ROW)
     words = f"BadImage {how} by {amount}, {IN_A_ROW} in a row"
-    return Fault(words, inject, IN_A_ROW, may_pass=True, noticed=True, strikes=1)
+    return Fault(words, inject, IN_A_ROW, may_pass=True, noticed=True, strikes=1, after_good=LEARN + 10)
 
 
 FAULTS: tuple[Fault, ...] = (
