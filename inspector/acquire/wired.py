@@ -73,7 +73,7 @@ class Wired:
             why = f"{why}: somebody changed the settings"
         else:
             frame = self._at.slots.passport(exposure, exposed_ns, self._at.shots[0].view, 0)
-            why = "" if frame else f"camera {self._at.name}: all {self._at.slots.count} picture slots are in use"
+            why = "" if frame else f"all {self._at.slots.count} picture slots are in use"
         timed = exposure.exposed_ns != 0
         self._pulse(frame, exposure.frame_id, exposure.trigger_count, exposed_ns, why, timed)
         if exposure.wrong:
