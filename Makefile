@@ -53,15 +53,15 @@ chaos: ## kills one process after another and counts what the PLC saw
 	@sh tools/setup.sh
 	@$(RUN) -m tools.chaos
 
-cycles: ## 500 times a camera's cable out and in, then kill -9 of everything: memory, descriptors, what is left over
+cycles: ## a camera's cable out and in 500 times, then kill -9 of everything
 	@sh tools/setup.sh
 	@$(RUN) -m tools.cameras.cycles
 
-pace: ## two 5 MP cameras at 20 parts a second beside a bare loop: lost triggers, times, throughput
+pace: ## two 5 MP cameras at 20 parts a second, beside a bare loop
 	@sh tools/setup.sh
 	@$(RUN) -m tools.cameras.pace
 
-viky: ## somebody else's GenTL producer through the station's own code
+viky: ## another maker's GenTL producer through the same code
 	@sh tools/setup.sh
 	@$(RUN) -m tools.cameras.viky
 
