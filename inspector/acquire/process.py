@@ -85,11 +85,14 @@ class CameraLoop:
             if not self._fresh:
                 self._work.refuse(f"camera {self._name} is lost")
                 continue
+            lost = ""
             try:
                 self._work.step()
                 self._check()
             except DeviceError as error:
-                self._lost(str(error))
+                lost = str(error)
+            if lost:  # not while the error holds what of the camera's it passed through
+                self._lost(lost)
 
     def _idle_limit(self) -> float:
         if not self._fresh:

@@ -124,6 +124,24 @@ async def test_memory_that_lost_pictures_hold_is_bounded(make_world: Callable[..
         assert len(list(world.runtime.glob("ring-*"))) == 1
 
 
+async def test_twenty_losses_leave_nothing_behind(world: World) -> None:
+    """No descriptors, no rings; memory settles after about 100 losses, and tools/cameras runs 500."""
+    async with running(world.camera(frame_limit_ms=200)) as rig:
+        process = psutil.Process(rig.child.pid)
+        before = (0, 0)
+        for cycle in range(22):
+            rig.control.disconnect(0, gone_ms=30, style=("Silent", "Error")[cycle % 2])
+            await rig.until(lambda: not rig.fresh)
+            await rig.ready()
+            assert rig.number(await rig.capture(cycle + 1)) == cycle + 1
+            if cycle == 3:
+                before = process.memory_info().rss, process.num_fds()
+        grown = process.memory_info().rss - before[0]
+        assert grown < 10_000_000, f"{grown / 1e6:.1f} MB in 18 losses"
+        assert process.num_fds() == before[1] and rig.child.restarts == 0
+        assert len(list(world.runtime.glob("ring-*"))) == 1
+
+
 async def test_unplugged_at_the_start(world: World) -> None:
     world.camera().control.disconnect(0)
     async with running(world, ready=False) as rig:

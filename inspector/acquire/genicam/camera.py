@@ -64,12 +64,12 @@ class GenicamCamera:
         self._acquirer = self._library.acquirer(self._serial)
         try:
             return self._set_up()
-        except DeviceError:
-            self.close()
-            raise
+        except DeviceError as error:
+            trouble = type(error)(str(error))
         except Exception as error:  # whatever a camera that goes away now makes of the vendor's code
-            self.close()
-            raise DeviceError(f"camera {self._serial} was lost while it was set up: {words(error)}") from error
+            trouble = DeviceError(f"camera {self._serial} was lost while it was set up: {words(error)}")
+        self.close()  # only now: while an error is handled it holds the nodes it passed through
+        raise trouble
 
     def _set_up(self) -> dict[str, Any]:
         acquirer = self._acquirer
