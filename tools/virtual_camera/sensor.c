@@ -324,8 +324,7 @@ static uint64_t step(struct device *device)
     if (device->state == SENSOR_EXPOSING && now >= device->exposure_end_ns) {
         look_for_triggers(device, now);
         end_exposure(device);
-        if (device->extra_due || device->stream.late.count)
-            next = now; /* look again: their time may have come */
+        next = now; /* look again: the time of a late frame, an extra trigger or a fault may have come with it */
     }
 
     const struct settings *settings = &device->page->registers.settings;
