@@ -42,7 +42,11 @@ def health_of(
     """
     patches = spec.head.health.patches if spec.head.health else {}
     if not patches:
-        whole = [(source, frame, (0, 0, frame.ref.width, frame.ref.height)) for source, frame in frames.items()]
+        whole = [
+            (source, frame, (0, 0, frame.ref.width, frame.ref.height))
+            for source, frame in frames.items()
+            if min(frame.ref.width, frame.ref.height) >= LEAST_SIDE_PX
+        ]
         share = BUDGET_PX // max(1, len(whole))
         return tuple(
             picture_health(source, "picture", frame.image, full_scale(frame), box, share)

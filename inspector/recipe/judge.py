@@ -194,6 +194,8 @@ def _sorted_by_source(sources: Mapping[str, Source], frames: Sequence[Frame]) ->
         if ref.view != (source.view if source else ""):
             raise _no_frame(f"a picture of view {ref.view or '(none)'} came, but the recipe has no such view")
         if source is None:
+            if only.view and any(s.camera in (None, ref.camera) for s in sources.values()):
+                raise _no_frame(f"a picture of camera {ref.camera} came that was planned for no view")
             continue  # a camera that this recipe doesn't look through
         if source.camera not in (None, ref.camera):
             raise _no_frame(f"the picture of {source.words} came from camera {ref.camera}")

@@ -98,6 +98,38 @@ def test_picture_of_nothing_has_figures_too(grey: int) -> None:
     assert found.saturated_share == (grey == 255)
 
 
+@pytest.mark.parametrize("shape", [(8, 8), (8, 2000), (2000, 8), (9, 11), (64, 64, 3), (301, 17, 3)])
+@pytest.mark.parametrize(("dtype", "full"), [(np.uint8, 255), (np.uint16, 1023), (np.uint16, 65535)])
+def test_every_shape_has_finite_figures(shape: tuple[int, ...], dtype: Any, full: int) -> None:
+    rng = np.random.default_rng(1)
+    for image in (rng.integers(0, full + 1, shape).astype(dtype), rng.choice([0, full], shape).astype(dtype)):
+        found = picture_health("v", "p", image, full, (0, 0, shape[1], shape[0]), 100)
+        figures = [found.brightness_grey, found.contrast_grey, found.sharpness, found.noise_grey, found.saturated_share]
+        assert np.isfinite(figures).all() and min(figures) >= 0
+        assert found.brightness_grey <= 255 and found.contrast_grey <= 256 and found.saturated_share <= 1
+
+
+def test_picture_too_small_for_figures_has_none(tmp_path: Path, caplog: Any) -> None:
+    text = {k: v for k, v in good().items() if k != "calibration"}
+    text["locate"] = {}
+    text["measure"] = {}
+    text["compare"] = {
+        "all": {
+            "tool": "presence",
+            "region": [0, 0, 4, 4],
+            "level": 9,
+            "count": "darker",
+            "share": "5 %",
+            "fail": "1001 x",
+        }
+    }
+    text["verdict"] = {}
+    recipe = load_recipe(write(tmp_path, text))
+    for image in (np.arange(49, dtype=np.uint8).reshape(7, 7) * 5, np.full((1, 1), 80, np.uint8)):
+        assert judged(recipe, image).health == ()
+    assert "can't be told" not in caplog.text
+
+
 def test_it_is_the_same_each_time_and_short(seed: int, usual: Health) -> None:
     assert health(rendered(seed)) == usual
     for value in (usual.brightness_grey, usual.contrast_grey, usual.sharpness, usual.noise_grey):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -115,7 +116,8 @@ def test_missing_view_is_named(recipe: LoadedRecipe, pictures: list[Frame], keep
         ({"view": "blue"}, "a picture of view blue came, but the recipe has no such view"),
         ({"shot": 0}, "two pictures of view dim (camera top) for one part"),
         ({"camera": "side"}, "the picture of view dim (camera top) came from camera side"),
-        ({"view": ""}, "no picture 2 of 2 of view dim (camera top)"),
+        ({"view": ""}, "a picture of camera top came that was planned for no view"),
+        ({"view": "", "camera": "side"}, "no picture 2 of 2 of view dim (camera top)"),
         ({"view": "", "camera": "bright"}, "a picture of view (none) came"),
         ({"shot": 2}, "picture 3 of view dim (camera top) came, planned were 2"),
     ],
@@ -129,6 +131,32 @@ def test_any_doubt_whose_picture_it_is_is_not_inspected(
     verdict = judge(recipe, part(), [*pictures[:2], wrong])
     assert (verdict.outcome, verdict.code) == (Outcome.NOT_INSPECTED, Code.NO_FRAME)
     assert said in verdict.text
+
+
+def test_only_the_whole_set_of_pictures_is_ever_judged(recipe: LoadedRecipe, pictures: list[Frame]) -> None:
+    rng = random.Random(5)
+    wanted = {("top", "bright", 0), ("top", "dim", 0), ("top", "dim", 1)}
+    refused = 0
+    for _ in range(150):
+        frames = list(pictures) if rng.random() < 0.6 else rng.choices(pictures, k=rng.randrange(5))
+        for n, taken in enumerate(frames):
+            if rng.random() < 0.2:
+                camera, view, number = (
+                    rng.choice(("top", "side", "dim")),
+                    rng.choice(("bright", "dim", "")),
+                    rng.randrange(3),
+                )
+                frames[n] = replace(taken, ref=replace(taken.ref, camera=camera, view=view, shot=number))
+        rng.shuffle(frames)
+        whose = [(f.ref.camera, f.ref.view, f.ref.shot) for f in frames]
+        verdict = judge(recipe, part(), frames)
+        known = [w for w in whose if w[0] != "side" or w[1]]  # of a camera beside, without a view: nobody's
+        if sorted(known) == sorted(wanted):
+            assert verdict.code != Code.NO_FRAME, (whose, verdict.text)
+        else:
+            assert (verdict.outcome, verdict.code) == (Outcome.NOT_INSPECTED, Code.NO_FRAME), whose
+            refused += 1
+    assert 50 < refused < 150
 
 
 def test_picture_planned_for_another_recipe_is_not_judged_by_a_plain_one(tmp_path: Path, pictures: list[Frame]) -> None:
