@@ -227,6 +227,8 @@ class CameraLoop:
         self._good_utc, self._round_utc = self._round_utc, _utc_now()
         self._look_at = time.monotonic() + SETTINGS_CHECK_S
         self._overdue_at = self._look_at + SETTINGS_CHECK_S
+        self._info = {**self._info, "settings_checked_utc": self._good_utc}
+        self._tell(True, "streaming")
 
     def _say(self, fresh: bool, text: str) -> None:
         _log.log(logging.INFO if fresh else logging.WARNING, "%s: %s", self._name, text)

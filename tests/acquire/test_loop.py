@@ -220,6 +220,8 @@ def test_live_values_are_told_when_they_change(make: Any) -> None:
     loop = make(Scripted())
     assert "temperature_c" not in loop.state.info
     state = loop.wait(CameraState)
+    assert state.fresh and state.info["settings_checked_utc"] >= loop.state.info["settings_checked_utc"] > "20"
+    state = loop.wait(CameraState)
     assert state.fresh and state.info["temperature_c"] == 41.0 and state.info["ring"] == loop.state.info["ring"]
 
 
