@@ -250,29 +250,41 @@ bool pixel_format_known(uint32_t code)
     return format_of(code) != NULL;
 }
 
+/* Bits in a row, the first pixel in the lowest. n is a multiple of 4, as Width is. */
+static inline void pack_dense(const uint16_t *restrict in, uint8_t *restrict out, size_t n, int bits)
+{
+    size_t bytes = (size_t)bits / 2; /* of four pixels */
+    for (size_t i = 0; i < n; i += 4, out += bytes) {
+        uint64_t four = in[i] | (uint64_t)in[i + 1] << bits | (uint64_t)in[i + 2] << 2 * bits |
+                        (uint64_t)in[i + 3] << 3 * bits;
+        if (i + 8 <= n)
+            memcpy(out, &four, 8); /* one store; it reaches into the next four, which come after it */
+        else
+            memcpy(out, &four, bytes);
+    }
+}
+
+/* Two pixels in three bytes: the upper eight bits of each, between them the lower ones of both. */
+static inline void pack_gige(const uint16_t *restrict in, uint8_t *restrict out, size_t n, int bits)
+{
+    int above = bits - 8, low = (1 << above) - 1;
+    for (size_t i = 0; i < n; i += 2, out += 3) {
+        out[0] = (uint8_t)(in[i] >> above);
+        out[1] = (uint8_t)((in[i] & low) | (in[i + 1] & low) << 4);
+        out[2] = (uint8_t)(in[i + 1] >> above);
+    }
+}
+
 static void pack(const struct format *format, const uint16_t *restrict in, uint8_t *restrict out, size_t n)
 {
-    if (format->packing == WORDS) {
+    if (format->packing == WORDS)
         memcpy(out, in, 2 * n);
-    } else if (format->packing == GIGE) {
-        int above = format->bits - 8, low = (1 << above) - 1;
-        for (size_t i = 0; i < n; i += 2, out += 3) {
-            out[0] = (uint8_t)(in[i] >> above);
-            out[1] = (uint8_t)((in[i] & low) | (in[i + 1] & low) << 4);
-            out[2] = (uint8_t)(in[i + 1] >> above);
-        }
-    } else if (format->bits == 12) {
-        for (size_t i = 0; i < n; i += 2, out += 3) {
-            out[0] = (uint8_t)in[i];
-            out[1] = (uint8_t)(in[i] >> 8 | in[i + 1] << 4);
-            out[2] = (uint8_t)(in[i + 1] >> 4);
-        }
-    } else {
-        for (size_t i = 0; i < n; i += 4, out += 5) {
-            uint64_t four = in[i] | (uint64_t)in[i + 1] << 10 | (uint64_t)in[i + 2] << 20 | (uint64_t)in[i + 3] << 30;
-            memcpy(out, &four, 5);
-        }
-    }
+    else if (format->packing == GIGE)
+        pack_gige(in, out, n, format->bits);
+    else if (format->bits == 12)
+        pack_dense(in, out, n, 12);
+    else
+        pack_dense(in, out, n, 10);
 }
 
 /* One row of n source pixels in the format's own samples, still 8 bit. x, y: sensor position, for the Bayer phase. */
