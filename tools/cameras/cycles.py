@@ -117,9 +117,16 @@ class Run:
         self._chance = random.Random(seed)
         self.pictures = {good: _picture(good) for good in (False, True)}
         self.broken: list[str] = []
-        self.walk.broker.start()
-        self.plc = SmallPlc(self.walk.port, BASE)
-        self.start_s = self.start()
+        self._open = contextlib.ExitStack()
+        self._open.callback(self.walk.close)
+        try:
+            self.walk.broker.start()
+            self.plc = SmallPlc(self.walk.port, BASE)
+            self._open.callback(self.plc.close)
+            self.start_s = self.start()
+        except BaseException:
+            self.close()
+            raise
 
     def start(self) -> float:
         """Start the station; seconds until Ready."""
@@ -131,8 +138,7 @@ class Run:
 
     def close(self) -> None:
         """End everything."""
-        self.plc.close()
-        self.walk.close()
+        self._open.close()
 
     # --- parts
     def part(self) -> str:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import json
 import os
 import re
@@ -170,16 +171,22 @@ class Station:
         image = picture()
         for device in range(4):
             self.walk.control.show(device, image)
-        self.walk.broker.start()
-        self.walk.start(ready=False, broker=False)
-        self.plc = SmallPlc(self.walk.port, BASE)
-        if not self.plc.wait_ready(60):
-            raise SystemExit(f"the station is not Ready after 60 s\n{self.walk.log}")
+        self._open = contextlib.ExitStack()
+        self._open.callback(self.walk.close)
+        try:
+            self.walk.broker.start()
+            self.plc = SmallPlc(self.walk.port, BASE)
+            self._open.callback(self.plc.close)
+            self.walk.start(ready=False, broker=False)
+            if not self.plc.wait_ready(60):
+                raise SystemExit(f"the station is not Ready after 60 s\n{self.walk.log}")
+        except BaseException:
+            self.close()
+            raise
 
     def close(self) -> None:
         """End everything."""
-        self.plc.close()
-        self.walk.close()
+        self._open.close()
 
     def pace(self, rate: float, seconds: float) -> Paced:
         """So many parts a second, each before both cameras."""
