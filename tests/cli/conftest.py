@@ -17,10 +17,14 @@ from tools.virtual_camera.control import build
 ROOT = Path(__file__).resolve().parents[2]
 
 
+@pytest.fixture(scope="session", autouse=True)
+def built() -> None:
+    build()
+
+
 @pytest.fixture
 def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     """Two virtual cameras and a station file, in the folder where commands are typed."""
-    build()
     made = World(tmp_path)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PYTHONPATH", str(ROOT))

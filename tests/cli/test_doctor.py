@@ -160,6 +160,19 @@ def test_a_broken_camera_file(make: Make, tmp_path: Path) -> None:
     assert "Trigger Source" in told["camera file top"].found
 
 
+def test_a_wired_camera_that_tells_too_little(make: Make, tmp_path: Path) -> None:
+    path = make()
+    path.write_text(path.read_text() + "identity: {mode: announced}\n")
+    told = by_name(files.station_file(path)[1])["camera file top"]
+    assert told.level == "warn" and "CounterValue] nor ChunkEnable[ChunkSelector=Timestamp]" in told.found
+    assert "ChunkEnable[ChunkSelector=CounterValue]: true, ChunkEnable[ChunkSelector=Timestamp]: true" in told.fix
+    chunks = "ChunkEnable[ChunkSelector=CounterValue]: true\n  ChunkEnable[ChunkSelector=Timestamp]: "
+    put(tmp_path / "camera.yaml", f"features:\n  {chunks}false\n")
+    assert "CounterValue" not in by_name(files.station_file(path)[1])["camera file top"].found
+    put(tmp_path / "camera.yaml", f"features:\n  {chunks}true\n")
+    assert by_name(files.station_file(path)[1])["camera file top"].level == "ok"
+
+
 def test_recipes_that_can_t_be_offered_and_one_that_does_not_load(make: Make, tmp_path: Path) -> None:
     config = load_station(make(recipe="recipe: 1\nname: x\nmeasure: {a: {tool: nonsense}}\n"))
     put(tmp_path / "recipes/none.yaml", "recipe: zero\n")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from inspector.cli.diagnosis import Finding
@@ -27,15 +28,26 @@ def station_file(path: Path) -> tuple[StationConfig | None, list[Finding]]:
     found = [Finding("station file", "ok", f"{path}: {config.line}/{config.station}, cameras: {cameras}")]
     for name, camera in config.cameras.items():
         try:
-            count = len(load_camera_file(camera.features).features)
+            features = load_camera_file(camera.features).features
         except FileError as error:
             found += [
                 Finding(f"camera file {name}", "MISSING", problem, f"edit {camera.features}")
                 for problem in error.problems
             ]
         else:
-            found.append(Finding(f"camera file {name}", "ok", f"{camera.features.name}: {count} features"))
+            found.append(_camera_file(name, camera.features, features, config.identity.wired))
     return config, found
+
+
+def _camera_file(name: str, path: Path, features: Mapping[str, object], wired: bool) -> Finding:
+    """A wired camera has to tell which pulse a picture is of, and when it was exposed."""
+    what, text = f"camera file {name}", f"{path.name}: {len(features)} features"
+    chunks = [f"ChunkEnable[ChunkSelector={chunk}]" for chunk in ("CounterValue", "Timestamp")]
+    absent = [chunk for chunk in chunks if features.get(chunk) is not True] if wired else []
+    if not absent:
+        return Finding(what, "ok", text)
+    fix = f"edit {path}: add {', '.join(f'{chunk}: true' for chunk in absent)}, if `inspector camera show` has it"
+    return Finding(what, "warn", f"{text}, not {' nor '.join(absent)}: pictures are matched to parts by less", fix)
 
 
 def recipe_files(config: StationConfig, limit_s: float = RECIPES_LIMIT_S) -> list[Finding]:
