@@ -175,7 +175,7 @@ class CameraLoop:
         self._fresh = True
         self._check_at = time.monotonic() + CHECK_S
         self._settings_at = time.monotonic() + SETTINGS_CHECK_S
-        self._good_utc = _utc_now()
+        self._good_utc = self._round_utc = _utc_now()
         self._info = {**info, "settings_checked_utc": self._good_utc}
         self._say(True, "streaming")
 
