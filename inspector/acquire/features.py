@@ -15,8 +15,13 @@ Value = bool | int | float | str
 
 SELECTED_MAX = 64  # values of one feature, by all its selectors together: what has more is a table, not a setting
 # not settings of a picture: what harvesters sets by itself, what chooses or starts something else
-EXCLUDED = frozenset({"TLParamsLocked", "UserSetDefault", "UserSetDefaultSelector", "DeviceReset", "SequencerMode"})
-EXCLUDED_CATEGORIES = frozenset({"Simulation"})  # of the virtual camera: faults on demand
+EXCLUDED = frozenset({"TLParamsLocked", "UserSetDefault", "UserSetDefaultSelector"})
+EXCLUDED_CATEGORIES = frozenset(
+    {
+        "Simulation",  # of the virtual camera: faults on demand
+        "SequencerControl",  # a recipe's views are programmed into it
+    }
+)
 
 
 class Nodes(Protocol):

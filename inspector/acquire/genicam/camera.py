@@ -388,8 +388,8 @@ class GenicamCamera:
             return []
         with self._device_errors("its settings can't be read"):
             nodes.look_again()
-            found = (self._difference(nodes, key) for key in self._wanted.features)
-            return [str(d) for d in found if d is not None]
+            found = [d for key in self._wanted.features if (d := self._difference(nodes, key)) is not None]
+            return [str(d) for d in found]
 
     def look(self, limit_s: float) -> list[str] | None:
         """See :class:`~inspector.acquire.camera.Camera`."""
@@ -413,7 +413,13 @@ class GenicamCamera:
             return None
         planned = views.expected(key) if views is not None else None
         wanted = self._held.get(key, self._wanted.features[key]) if planned is None else planned
-        return features.difference(nodes, key, wanted)
+        found = features.difference(nodes, key, wanted)
+        if found is not None and found.found is None:  # once may be the wire's fault, twice is the camera's
+            nodes.look_again()
+            found = features.difference(nodes, key, wanted)
+            if found is not None and found.found is None:
+                raise ValueError(f"{key}: {found.why}")
+        return found
 
     @staticmethod
     def _still_told(nodes: Nodes, key: str) -> bool:

@@ -18,6 +18,7 @@ from inspector.acquire.genicam.vendor import (
     Harvester,
     ParameterKey,
     ParameterSet,
+    gentl,
     words,
 )
 
@@ -26,6 +27,7 @@ _log = logging.getLogger(__name__)
 _ACCESS = {0: "unknown", 1: "free", 2: "read only", 3: "not reachable", 4: "busy", 5: "open"}
 _BUFFERS = 5
 _REFRESH_MS = 200
+_TAKEN = (gentl.ResourceInUseException, gentl.AccessDeniedException)
 
 
 def producers(explicit: Path | None) -> list[Path]:
@@ -138,7 +140,8 @@ class Library:
                 with contextlib.suppress(Exception):
                     device.close()
             access = self._access(info)
-            access = "in use by another program" if access == "busy" else access
+            if access == "busy" or isinstance(error, _TAKEN):
+                access = "in use by another program"
             self.refresh()
             raise DeviceError(f"camera {serial} can't be opened, it is {access}: {words(error)}") from error
         finally:
