@@ -81,6 +81,10 @@ asan: ## the virtual camera's tests under AddressSanitizer
 	@sh tools/setup.sh
 	@$(MAKE) -s -C tools/virtual_camera asan-test PYTHON=.venv/bin/python
 
+faults: ## every fault of the virtual camera against a whole station
+	@sh tools/setup.sh
+	@$(RUN) -m tools.cameras.faults
+
 wheelhouse: ## all packages and Inspector itself as files in build/wheelhouse, for a computer without network
 	@sh tools/setup.sh
 	@rm -rf build/wheelhouse
@@ -92,4 +96,4 @@ clean: ## removes what was made, .venv too
 	@rm -rf .venv build htmlcov .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache .make-* *.egg-info
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.PHONY: help demo test setup lint coverage bench chaos cycles pace viky tiles repeatability screens asan wheelhouse clean
+.PHONY: help demo test setup lint coverage bench chaos cycles pace viky tiles repeatability screens asan faults wheelhouse clean

@@ -211,7 +211,7 @@ class Belt:
                 continue
             image = cv2.imread(row.picture, cv2.IMREAD_GRAYSCALE) if row.picture else None
             missing += image is None
-            part.pixels = None if image is None else read_stamp(image)
+            part.pixels = None if image is None else read_stamp(np.asarray(image, np.uint8))
         return missing
 
     def _unkept(self) -> int:

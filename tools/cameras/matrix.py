@@ -37,6 +37,7 @@ class Fault:
     ways: tuple[str, ...] = WAYS
     strikes: int = 2
     after_good: int = 0
+    spoils: bool = False  # the picture: the number in it may be unreadable
     calm: Callable[[CameraControl], None] | None = None  # what it needs to be over
 
 
@@ -68,14 +69,14 @@ def _other(style: str) -> Fault:
 
 def _picture(how: str, amount: int = 8, *, may_pass: bool) -> Fault:
     words = f"BadImage {how} by {amount}" if may_pass else f"BadImage {how}"
-    return Fault(words, _armed("BadImage", how=how, amount=amount), may_pass=may_pass)
+    return Fault(words, _armed("BadImage", how=how, amount=amount), may_pass=may_pass, spoils=True)
 
 
 def _pictures(how: str, amount: int) -> Fault:
     """So many in a row that the picture's health must show it, after limits have been learned from good parts."""
     inject = _armed("BadImage", how=how, amount=amount, count=IN_A_ROW)
     words = f"BadImage {how} by {amount}, {IN_A_ROW} in a row"
-    return Fault(words, inject, IN_A_ROW, may_pass=True, noticed=True, strikes=1, after_good=LEARN + 10)
+    return Fault(words, inject, IN_A_ROW, may_pass=True, noticed=True, strikes=1, after_good=LEARN + 10, spoils=True)
 
 
 FAULTS: tuple[Fault, ...] = (
