@@ -17,6 +17,7 @@ import contextlib
 import json
 import os
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -46,6 +47,7 @@ LEAVE_LIMIT_S = 2.0
 OPENING = "the camera is being opened"
 WAITING = "waiting for the wire"
 GIVEN_UP = 2  # exit status: the last trouble told says why
+_PREFIX = "inspector-live-"  # then the process's id
 _FOLDERS = ("/dev/shm", None)  # noqa: S108  # memory if there is any, else where temporary files go
 
 
@@ -145,11 +147,20 @@ class Live:
             self._ring.close()
 
 
+def _sweep(parent: Path) -> None:
+    """Take away what killed ones have left; it is memory."""
+    for left in parent.glob(f"{_PREFIX}*-*"):
+        owner = left.name.removeprefix(_PREFIX).partition("-")[0]
+        if owner.isdigit() and not Path("/proc", owner).exists():
+            shutil.rmtree(left, ignore_errors=True)
+
+
 @contextlib.contextmanager
 def frames(visit: Visit, rate_hz: float = 5.0) -> Iterator[Live]:
     """Pictures of a camera until the context ends; software-triggered ones ``rate_hz`` times a second."""
     parent = next((f for f in _FOLDERS if f is None or os.access(f, os.W_OK)), None)
-    with tempfile.TemporaryDirectory(prefix="inspector-live-", dir=parent) as folder:
+    _sweep(Path(parent or tempfile.gettempdir()))
+    with tempfile.TemporaryDirectory(prefix=f"{_PREFIX}{os.getpid()}-", dir=parent) as folder:
         ring = Path(folder) / "ring"
         request = json.dumps({"visit": asdict(visit), "rate_hz": rate_hz, "ring": str(ring)})
         child = subprocess.Popen(

@@ -100,6 +100,29 @@ async def test_the_running_station_holds_it(world: World) -> None:
         assert "in use by another program" in trouble and "sudo systemctl stop inspector" in trouble
 
 
+def test_memory_that_a_killed_one_left_is_taken_away(world: World) -> None:
+    world.camera("top")
+    asked, _ = known(world.station_file, None).of_the_station("top")
+    holder = (
+        "import sys, time\nfrom inspector.acquire import live\nfrom inspector.acquire.visit import Visit\n"
+        f"with live.frames(Visit({asked.serial!r}, {asked.producers!r}, {asked.camera_file!r})) as source:\n"
+        "    print(source._ring_path.parent, flush=True)\n    time.sleep(60)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", holder], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        left = Path(process.stdout.readline().strip())
+        with stream(world) as source:  # it holds the camera: this one waits for it
+            source.opened(LIMIT_S)
+            assert left.is_dir(), "the folder of one that lives was taken away"
+        process.kill()
+    assert left.is_dir()
+    with stream(world) as source:
+        end = time.monotonic() + LIMIT_S
+        while (source.opened(LIMIT_S) or left.exists()) and time.monotonic() < end:  # until its child has let go
+            time.sleep(0.1)
+        assert source.opened(LIMIT_S) == "" and not left.exists()
+
+
 def test_what_is_asked_wrongly(world: World) -> None:
     world.camera("top")
     result = camera(world, "live", "side")
