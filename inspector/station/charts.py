@@ -153,10 +153,11 @@ class Charts:
 
     def step(self, row: Values, good: bool) -> bool:
         """The same with the values in the order of ``keys``."""
+        seen = np.isfinite(row)
+        row = np.where(seen, row, np.nan)
         self._series[self._parts % SERIES] = row
         self._parts += 1
         ready = np.isfinite(self.sigma)
-        seen = np.isfinite(row)
         if good and not ready.all():
             self._learn(row, seen & ~ready)
         judged = seen & ready
@@ -265,7 +266,7 @@ class Charts:
         for n, key in enumerate(self.keys):
             done = np.isfinite(self.sigma[n])
             learned = {"centre": float(self.centre[n]), "sigma": float(self.sigma[n]), "reach": float(self.reach[n])}
-            values = [float(v) for v in self._learned[: self.count[n], n]]
+            values = self._learned[: self.count[n], n].tolist()
             charts.append({"key": list(key), **(learned if done else {"values": values})})
         return {"learn": self.learn, "charts": charts}
 

@@ -219,7 +219,7 @@ class HealthDesk:
         recipe.changed = False
         data = {"sha": recipe.sha, "learned_utc": recipe.learned_utc, "charts": recipe.charts.to_json()}
         try:
-            text = json.dumps(data, separators=(",", ":"))
+            text = await asyncio.to_thread(json.dumps, data)  # thousands of numbers while it is learned
             await asyncio.wait_for(self._store.set_meta(_name(recipe.number), text), WRITE_LIMIT_S)
         except (asyncio.TimeoutError, InspectionFault):
             recipe.changed = True  # the ledger's own alarm tells people
