@@ -53,6 +53,10 @@ chaos: ## kills one process after another and counts what the PLC saw
 	@sh tools/setup.sh
 	@$(RUN) -m tools.chaos
 
+identity: ## whose picture is it? 100,000 parts in each identity mode, each fault hitting 1 % of them
+	@sh tools/setup.sh
+	@$(RUN) -m tools.cameras.identity --write
+
 cycles: ## a camera's cable out and in 500 times, then kill -9 of everything
 	@sh tools/setup.sh
 	@$(RUN) -m tools.cameras.cycles
@@ -96,4 +100,4 @@ clean: ## removes what was made, .venv too
 	@rm -rf .venv build htmlcov .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache .make-* *.egg-info
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.PHONY: help demo test setup lint coverage bench chaos cycles pace viky tiles repeatability screens asan faults wheelhouse clean
+.PHONY: help demo test setup lint coverage bench chaos identity cycles pace viky tiles repeatability screens asan faults wheelhouse clean

@@ -369,7 +369,8 @@ class Announced(Books):
         for lost in track.lost.values():
             if lost.overdue and not lost.booked and not self._explained(track, lost, _NOBODY):
                 lost.booked = True
-                self._unannounced(track, f"pulse {lost.count}, which gave no picture,", lost.before_ns, now_ns)
+                at_ns = min(lost.before_ns, lost.after_ns + self.window_ns)
+                self._unannounced(track, f"pulse {lost.count}, which gave no picture,", at_ns, now_ns)
 
     def _unannounced(self, track: Track, pulse: str, at_ns: int, now_ns: int) -> None:
         track.totals.unannounced += 1

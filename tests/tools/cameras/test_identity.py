@@ -1,0 +1,45 @@
+"""The proof about identity in short, and that it can fail."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tools.cameras.identity import MODES, _kept, _report
+from tools.virtual_camera.control import build
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_no_part_gets_another_parts_picture(mode: str) -> None:
+    build()
+    # slow and wide: a busy machine must not decide what is said
+    pace = ["--parts", "40", "--period-ms", "100", "--window-ms", "40", "--rate", "0.05"]
+    command = [sys.executable, "-m", "tools.cameras.identity", "--mode", mode, *pace]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert _kept(found), found
+    assert found["good"] > 10
+    worse = {**found, "wrong total": 1}
+    assert not _kept(worse)
+
+
+def test_the_report_names_every_mode() -> None:
+    names = "parts announced good refused named|without a verdict|several verdicts|wrong total|belt total|of nobody"
+    names += "|faulted and good|untouched and refused|not named total|count set|by PLC"
+    first, *rest = names.split("|")
+    zero = dict.fromkeys([*first.split(), *rest], 0)
+    found = [{**zero, "mode": mode, "faults": {"late frame": 3}, "ledger honest": True} for mode in MODES]
+
+    class Given:
+        parts, period_ms, window_ms, rate = 100, 20.0, 6, 0.01
+
+    text = _report(Given(), found, 60.0)  # type: ignore[arg-type]
+    assert "| | command | announced | counted | counted, start |" in text
+    assert "| fault: late frame | 3 | 3 | 3 | 3 |" in text
