@@ -50,6 +50,7 @@ _PACKED: dict[str, tuple[str, _Packing]] = {
         (12, "Packed", _12PACKED),
     )
 }
+_BITS: dict[type[np.unsignedinteger[Any]], int] = {np.uint8: 8, np.uint16: 16}
 ALLOWED = (*PIXEL_TYPES, *_PACKED)
 """Every pixel format a camera may send."""
 
@@ -96,7 +97,8 @@ class Raw:
         if self.sent_format in _PACKED:
             bits = self.width * _PACKED[self.sent_format][1].bits
         else:
-            bits = int(np.prod(self.shape[1:])) * np.dtype(self.dtype).itemsize * 8
+            dtype, channels = PIXEL_TYPES[self.sent_format]
+            bits = self.width * channels * _BITS[dtype]
         return -(-bits // 8) + self.padding
 
     @property
