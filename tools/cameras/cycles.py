@@ -15,6 +15,7 @@ import os
 import random
 import re
 import signal
+import socket
 import statistics
 import subprocess
 import sys
@@ -342,6 +343,9 @@ def crash(run: Run) -> Crash:
     kept, counted = recount(run.walk.ledger)
     if odd or kept != counted:
         run.broken.append(f"after kill -9 of everything: {len(odd)} open rows, counters {kept}, recount {counted}")
+    with socket.socket(socket.AF_UNIX) as probe:
+        if probe.connect_ex(str(run.runtime / "feed.sock")):
+            run.broken.append("after kill -9 of everything: nobody answers at the feed's socket")
     run.broken += [f"after kill -9 of everything: {what}" for what in run.left_over()]
     return Crash(left, len(unanswered), len(closed), ready_s)
 
