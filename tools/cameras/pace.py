@@ -228,14 +228,14 @@ class Station:
 
     def _cpu_s(self) -> dict[str, float]:
         assert self.walk.station is not None  # noqa: S101  # it runs
-        found: Counter[str] = Counter()
+        found: dict[str, float] = {}
         known = [psutil.Process(self.walk.station.pid), *self.walk.children()]
         if self.walk.broker.process is not None:
             known.append(psutil.Process(self.walk.broker.process.pid))
         for process in [*known, psutil.Process()]:
             times = process.cpu_times()
-            found[_name(process)] += times.user + times.system
-        return dict(found)
+            found[_name(process)] = found.get(_name(process), 0.0) + times.user + times.system
+        return found
 
 
 def _name(process: psutil.Process) -> str:

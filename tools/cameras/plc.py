@@ -14,6 +14,10 @@ from paho.mqtt.enums import CallbackAPIVersion
 _NODELAY = (6, 1, 1)  # TCP_NODELAY: a trigger must not wait for company
 
 
+def _at_once(_client: Any, _data: Any, sock: Any) -> None:
+    sock.setsockopt(*_NODELAY)
+
+
 class SmallPlc:
     """Connected until ``close``. Results that nobody asked for are kept too."""
 
@@ -27,7 +31,7 @@ class SmallPlc:
         self.state: dict[str, Any] = {}
         self.states = 0
         self._mqtt = mqtt.Client(CallbackAPIVersion.VERSION2, client_id=f"small-plc-{self._run}")
-        self._mqtt.on_socket_open = lambda _c, _u, sock: sock.setsockopt(*_NODELAY)
+        self._mqtt.on_socket_open = _at_once
         self._mqtt.on_connect = lambda client, *_: client.subscribe([(f"{base}/result", 1), (f"{base}/state", 1)])
         self._mqtt.on_message = self._came
         self._mqtt.connect("127.0.0.1", port)

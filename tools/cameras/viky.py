@@ -160,8 +160,8 @@ async def _refused(folder: Path, serial: str) -> str:
     """What the camera process says about it."""
     world = World(folder, devices=1)
     try:
-        file = {"features": features(20.0), "serial": serial, "producer": str(producer())}
-        async with running(world.camera("viky", **file), "viky", ready=False) as rig:
+        world.camera("viky", features(20.0), serial=serial, producer=str(producer()))
+        async with running(world, "viky", ready=False) as rig:
             return await rig.trouble()
     finally:
         world.control.close()
