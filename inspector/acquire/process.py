@@ -158,15 +158,18 @@ class CameraLoop:
 
     # --- recovery ------------------------------------------------------------------------------------
     def _open(self) -> None:
+        trouble, info = "", {}
         try:
             info = self._camera.open()
             self._slots.fit(info)
             self._plan()
         except DeviceError as error:
+            trouble = str(error)
+        if trouble:
             self._camera.close()
-            if str(error) != self._trouble:
-                self._trouble = str(error)
-                self._say(False, self._trouble)
+            if trouble != self._trouble:
+                self._trouble = trouble
+                self._say(False, trouble)
             self._try_at = time.monotonic() + BACK_OFF_S[min(self._tries, len(BACK_OFF_S) - 1)]
             self._tries += 1
             return
@@ -174,7 +177,8 @@ class CameraLoop:
         self._trouble = ""
         self._fresh = True
         self._check_at = time.monotonic() + CHECK_S
-        self._settings_at = time.monotonic() + SETTINGS_CHECK_S
+        self._look_at = time.monotonic() + SETTINGS_CHECK_S
+        self._overdue_at = self._look_at + SETTINGS_CHECK_S
         self._good_utc = self._round_utc = _utc_now()
         self._info = {**info, "settings_checked_utc": self._good_utc}
         self._say(True, "streaming")

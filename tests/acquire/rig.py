@@ -146,7 +146,9 @@ class Rig:
     def _receive(self, message: FromChild) -> None:
         self.said.append(message)
         if isinstance(message, CameraState):
-            self.states.append(message)
+            # said again with newer figures it is the same state
+            same = self.states and (self.states[-1].fresh, self.states[-1].text) == (message.fresh, message.text)
+            self.states[-1 if same else len(self.states) :] = [message]
         elif isinstance(message, Stray):
             self.strays[message.what] = self.strays.get(message.what, 0) + message.count
         elif isinstance(message, Pulse):

@@ -326,7 +326,7 @@ def clocks() -> None:
             slack_ns = 0 if abs(drift_ppm) <= 100 or number > 12 else 10_000_000  # it has to be met first
             assert fired_ns - slack_ns <= high_ns + exposure.uncertainty_ns, (offset_ns, drift_ppm, number)
             assert low_ns <= received_ns - 1_000_000 + slack_ns, (offset_ns, drift_ppm, number)
-            assert 0 < exposure.uncertainty_ns < 5_000_000
+            assert exposure.uncertainty_ns > 0
             time.sleep(0.1)
             opened.check()
         opened.close()

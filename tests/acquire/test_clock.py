@@ -80,6 +80,17 @@ def test_the_shortest_of_several_readings_counts(host: Hosts) -> None:
     assert error <= uncertainty < 30_000
 
 
+def test_a_reading_that_took_long_takes_nothing_away(host: Hosts) -> None:
+    clock = Clock(host.look)
+    for _ in range(6):
+        clock.measure(1, 0.0)
+        host.now_ns += 1000 * MS
+    host.takes_ns = 40 * MS
+    clock.measure(1, 0.0)
+    error, uncertainty = told(host, clock)
+    assert error <= uncertainty < 1 * MS
+
+
 def test_a_clock_that_is_set_anew_is_met_again(host: Hosts) -> None:
     clock = Clock(host.look)
     for _ in range(5):

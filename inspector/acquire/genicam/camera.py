@@ -23,7 +23,8 @@ from inspector.wire import Shot
 
 _REACHABLE = (1, 5)  # access status: read/write, open by us
 _COUNTED = ("FrameTrigger", "FrameStart", "ExposureStart")  # events that go on with each software trigger
-_CLOCK_READINGS = 8  # when it is opened; later one each time it is looked after
+_CLOCK_READINGS = 8  # when it is opened
+_CLOCK_AGAIN = 3  # each time it is looked after
 _CLOCK_LIMIT_S = 0.02
 
 
@@ -378,7 +379,7 @@ class GenicamCamera:
             status = int(self._acquirer.device.access_status)
             if status not in _REACHABLE:
                 raise DeviceError(f"camera {self._serial} is lost (access status {status}); check its power and cable")
-            self._clock.measure(1, 0.0)
+            self._clock.measure(_CLOCK_AGAIN, 0.0005)
             return self._live()
 
     def differing(self) -> list[str]:

@@ -64,10 +64,12 @@ class Clock:
 
     def _keep(self, reading: Reading) -> None:
         if self._readings:
-            expected, _ = self._mapped(reading.device_ns)
-            newest = self._readings[-1]
-            if abs(expected - reading.host_ns) > RESET_NS or reading.device_ns < newest.device_ns:
+            expected, doubt = self._mapped(reading.device_ns)
+            newest, off = self._readings[-1], abs(expected - reading.host_ns)
+            if off > RESET_NS or reading.device_ns < newest.device_ns:
                 self._readings.clear()
+            elif reading.uncertainty_ns > doubt and off <= reading.uncertainty_ns + doubt:
+                return  # it took long, and tells nothing that is not known better
             elif len(self._readings) > 1 and newest.host_ns - self._readings[-2].host_ns < KEPT_APART_NS:
                 self._readings.pop()  # the older ones tell the drift better
         self._readings.append(reading)
