@@ -24,7 +24,9 @@ from tests.walk.harness import Plc, Walk, picture, recipe
 from tools.part_renderer.stamp import read_stamp
 from tools.virtual_camera.control import CTI, CameraControl
 
-PERIOD_S = 0.16  # more than twice the product's default window, and less than a lost picture takes to be given up
+PERIOD_S = {"command": 0.2, "announced": 0.24}  # less than a lost picture takes to be given up
+WINDOW_MS = 100  # less than half the time between two parts
+LIMITS = {"trigger_limit_ms": 100}  # less than the time between two parts
 DEADLINE = "1 s"
 NOISE_GREY = 2.0  # of the sensor, as a real one has
 TARGET = (740, 10, 860, 100)  # left, top, right, bottom of a mark that is the same on every part
@@ -85,11 +87,11 @@ class Belt:
 
     def __init__(self, folder: Path, way: str, personality: str) -> None:
         """Start broker, cameras and station in ``folder``, and wait until it is Ready."""
-        self.way = way
+        self.way, self.period_s = way, PERIOD_S[way]
         features = write_yaml(folder / "features.yaml", {"features": SOFTWARE if way == "command" else WIRED})
         cameras = {
             # so many slots that the archive can keep every judged picture: each is looked at again
-            name: {"serial": serial, "producer": str(CTI), "features": str(features), "slots": 32}
+            name: {"serial": serial, "producer": str(CTI), "features": str(features), "slots": 32, **LIMITS}
             for name, serial in (("top", "VC0001"), ("side", "VC0002"))
         }
         locate, png = mark()
@@ -97,7 +99,9 @@ class Belt:
         lid["compare"]["lid"]["fixture"] = "mark"
         lid["health"] = {"patches": {"mark": {"region": list(TARGET)}}}
         archive = {"folder": "pictures", "budget_mb": 4000, "min_free_mb": 1}
-        self.walk = Walk(folder, files=[lid], cameras=cameras, identity={"mode": way}, archive=archive)
+        self.walk = Walk(
+            folder, files=[lid], cameras=cameras, identity={"mode": way, "window_ms": WINDOW_MS}, archive=archive
+        )
         (folder / "recipes" / "mark.png").write_bytes(png)
         self.walk.control.close()
         self.control = self.walk.control = CameraControl.create(
@@ -128,7 +132,7 @@ class Belt:
     def next(self, inject: Callable[[CameraControl], None] | None = None) -> Part:
         """The next part stands before the camera when its time has come; ``inject`` then happens just before."""
         self.look()
-        time.sleep(max(0.0, self._sent_s + PERIOD_S - time.monotonic()))
+        time.sleep(max(0.0, self._sent_s + self.period_s - time.monotonic()))
         self._last = number = self._last + 1
         good = bool(number % 2)
         self.control.show(0, scene(good, number), number)
@@ -138,8 +142,9 @@ class Belt:
         if inject is not None:
             inject(self.control)
         command = {"schema": "1.0", "cmd_id": cmd_id, "part_id": f"N{number}"}
-        self.plc.client.publish("vis/v1/t/s/cmd/trigger", json.dumps(command).encode(), qos=1)
+        sent = self.plc.client.publish("vis/v1/t/s/cmd/trigger", json.dumps(command).encode(), qos=1)
         if self.way != "command":
+            sent.wait_for_publish(WINDOW_MS / 1000)  # the broker has it: what is late now is the station's
             self.control.pulse(0)
         return part
 

@@ -23,8 +23,8 @@ class Fault:
     ``touched``: so many parts, from the one it was injected at, had their own picture or identity spoilt; None: all
     until the camera is back, which is ``gone_s`` after the injection. ``may_pass``: such a part may pass all the same
     when the picture is whole and surely its own. ``hurts`` False: no part may be hurt at all. ``noticed``: the station
-    must say something although every part may pass. ``strikes`` 2: once at a good part, once at a bad one.
-    ``after_good``: it needs so many good parts before it.
+    must say something although every part may pass. ``strikes`` 2: once at a good part, once at a bad one; 1 where
+    several parts are touched, or none. ``after_good``: it needs so many good parts before it.
     """
 
     name: str
@@ -60,11 +60,13 @@ def _cold(control: CameraControl) -> None:
 
 
 def _loss(style: str) -> Fault:
-    return Fault(f"Disconnect {style}", _pulled(TOP, style), None, GONE_S, may_pass=True)
+    return Fault(f"Disconnect {style}", _pulled(TOP, style), None, GONE_S, may_pass=True, strikes=1)
 
 
 def _other(style: str) -> Fault:
-    return Fault(f"Disconnect {style}, the other camera", _pulled(SIDE, style), 0, GONE_S, hurts=False, noticed=True)
+    return Fault(
+        f"Disconnect {style}, the other camera", _pulled(SIDE, style), 0, GONE_S, hurts=False, noticed=True, strikes=1
+    )
 
 
 def _picture(how: str, amount: int = 8, *, may_pass: bool) -> Fault:
@@ -85,7 +87,7 @@ FAULTS: tuple[Fault, ...] = (
     Fault("ExtraTrigger", _armed("ExtraTrigger", delay_ms=5), may_pass=True),
     Fault("Incomplete 50 %", _armed("Incomplete")),
     Fault("Delay 20 ms", _armed("Delay", delay_ms=20), may_pass=True),
-    Fault("Delay 700 ms", _armed("Delay", delay_ms=700), 5, may_pass=True),
+    Fault("Delay 700 ms", _armed("Delay", delay_ms=700), 4, may_pass=True),
     Fault("Duplicate", _armed("Duplicate"), may_pass=True),
     Fault("OutOfOrder", _armed("OutOfOrder"), 2, may_pass=True),
     Fault("WrongFrameId +100", _armed("WrongFrameId")),
@@ -94,14 +96,14 @@ FAULTS: tuple[Fault, ...] = (
     *(_loss(style) for style in LOSS_STYLES),
     *(_other(style) for style in LOSS_STYLES),
     Fault("PortError, 5 accesses", _armed("PortError", count=5), may_pass=True),
-    Fault("SlowPort, 5 x 100 ms", _armed("SlowPort", count=5, delay_ms=100), 4, may_pass=True),
-    Fault("SlowPort, trigger 200 ms late",
-          _armed("SlowPort", count=1, delay_ms=200, feature="TriggerSoftware"), 3, may_pass=True, ways=(COMMAND,)),
-    Fault("OpenBusy 3 times", _busy, None, GONE_S, may_pass=True),
+    Fault("SlowPort, 5 x 100 ms", _armed("SlowPort", count=5, delay_ms=100), 3, may_pass=True),
+    Fault("SlowPort, trigger 240 ms late",
+          _armed("SlowPort", count=1, delay_ms=240, feature="TriggerSoftware"), 3, may_pass=True, ways=(COMMAND,)),
+    Fault("OpenBusy 3 times", _busy, None, GONE_S, may_pass=True, strikes=1),
     Fault("SettingsLost", _armed("SettingsLost"), noticed=True),
-    Fault("Overheat to 85 degC", _armed("Overheat", ramp_s=0.5), 0, hurts=False, noticed=True, calm=_cold),
+    Fault("Overheat to 85 degC", _armed("Overheat", ramp_s=0.5), 0, hurts=False, noticed=True, strikes=1, calm=_cold),
     Fault("LineStuck, 1 edge", _armed("LineStuck"), ways=(ANNOUNCED,)),
-    Fault("LineStuck, 1 edge (not its line)", _armed("LineStuck"), 0, hurts=False, ways=(COMMAND,)),
+    Fault("LineStuck, 1 edge (not its line)", _armed("LineStuck"), 0, hurts=False, strikes=1, ways=(COMMAND,)),
     _picture("Black", may_pass=False),
     _picture("Saturated", may_pass=False),
     _picture("Noisy", 40, may_pass=True),

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from inspector.station.ledger import recount
-from tools.cameras.belt import PERIOD_S, Belt, Notice, Part
+from tools.cameras.belt import Belt, Notice, Part
 from tools.cameras.matrix import Fault
 
 NOTICE_LIMIT_S = 2.0
@@ -68,6 +68,8 @@ class Found:
     judged: int = 0  # PASS and FAIL
     unread: int = 0  # of these, no number could be read in the pixels: spoilt on purpose, or not kept
     unkept: int = 0
+    calm: int = 0  # parts between the faults
+    calm_lost: int = 0  # of these, not judged: this machine was too busy
     problems: list[str] = field(default_factory=list)
 
     @property
@@ -105,7 +107,7 @@ def strike(belt: Belt, fault: Fault, *, good: bool) -> Strike:
 def _over(found: Strike) -> bool:
     later = [p for p in found.parts if p.sent_s >= found.back_s and p not in found.touched]
     answered = [p for p in later if p.answers]
-    long = found.parts[-1].sent_s - found.at_s > NOTICE_LIMIT_S + 2 * PERIOD_S
+    long = found.parts[-1].sent_s - found.at_s > NOTICE_LIMIT_S + 0.5
     waited = long or not (found.fault.calm or (found.fault.noticed and found.noticed_s is None))
     return waited and len(answered) >= CALM_PARTS and all(p.right for p in answered[-CALM_PARTS:])
 
@@ -158,8 +160,10 @@ def run(way: str, personality: str, faults: Sequence[Fault], folder: Path, told:
                 f"{found.unkept} of {found.judged} judged pictures were not kept: too little is proven"
             )
         struck = {p.number for row in found.rows for s in row.strikes for p in s.parts}
-        others = [p for p in judged if p.number not in struck and p.pixels not in (None, p.number)]
-        found.problems += [f"part {p.number}, between faults, by the picture of part {p.pixels}" for p in others]
+        calm = [p for p in belt.parts.values() if p.number not in struck]
+        found.calm, found.calm_lost = len(calm), sum(p.verdict not in ("PASS", "FAIL") for p in calm)
+        wrong = [p for p in calm if p.pixels not in (None, p.number)]
+        found.problems += [f"part {p.number}, between faults, by the picture of part {p.pixels}" for p in wrong]
         kept, counted = recount(belt.walk.ledger)
         if kept != counted:
             found.problems.append(f"the ledger's counters {kept} are not its rows {counted}")
