@@ -38,6 +38,7 @@ class GenicamCamera:
         self._library = library
         self._serial = serial
         self._wanted = wanted
+        self._named = {features.split(key)[0] for key in wanted.features}
         self._trigger_mode = trigger
         self._may_run_free = may_run_free
         self._runs_free = False
@@ -356,7 +357,7 @@ class GenicamCamera:
         own = self._views.settings(self._shot).get(name) if self._views is not None else None
         if own is not None:
             return float(own)
-        if not any(features.split(key)[0] == name for key in self._wanted.features):
+        if name not in self._named:
             return None
         return self._exposure_us if name == "ExposureTime" else self._gain_db
 
