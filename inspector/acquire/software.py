@@ -119,6 +119,8 @@ class Software:
                 self._at.listen()
             elif self._older(exposure, fired_ns):
                 self._at.stray("stale")  # that it is of before is certain, and so the part's own may still come
+                if follows(exposure.frame_id, self._next_id):
+                    self._pass_over(exposure)
             else:
                 if number == copy == 0:
                     self._in_time(exposure, capture, who)
@@ -179,6 +181,10 @@ class Software:
             if self._several:
                 self._doubt()  # what nobody asked for moved a sequencer on
 
+    def _pass_over(self, exposure: Exposure) -> None:
+        self._next_id = exposure.frame_id + 1
+        self._next_count = None if exposure.trigger_count is None else exposure.trigger_count + 1
+
     def _drain(self) -> int:
         """Nothing has been asked for: whatever comes now is nobody's. Returns how many came."""
         for count in range(DRAIN_LIMIT):
@@ -191,6 +197,5 @@ class Software:
             if exposure is None:
                 return count
             self._at.stray("extra")
-            self._next_id = exposure.frame_id + 1
-            self._next_count = None if exposure.trigger_count is None else exposure.trigger_count + 1
+            self._pass_over(exposure)
         raise DeviceError(f"camera {self._at.name} sends pictures without end that nobody asked for")

@@ -16,6 +16,7 @@ from inspector.wire import Capture, CaptureFailed, Pulse, PulseCount
 
 READ_NS = 20_000_000  # the trigger counter is read no more often than so
 TELL_NS = 50_000_000  # and told at least so often: that no pulse came is an answer, too
+CLEARLY = 4
 REMEMBERED = 16  # pictures; a doubled one comes right after its first
 
 
@@ -74,7 +75,8 @@ class Wired:
         else:
             frame = self._at.slots.passport(exposure, exposed_ns, self._at.shots[0].view, 0)
             why = "" if frame else f"all {self._at.slots.count} picture slots are in use"
-        timed = exposure.exposed_ns != 0
+        # a time that is not known much better than the window would only look like one
+        timed = exposure.exposed_ns != 0 and CLEARLY * exposure.uncertainty_ns <= self._window_ns
         self._pulse(frame, exposure.frame_id, exposure.trigger_count, exposed_ns, why, timed)
         if exposure.wrong:
             self._at.check_settings()

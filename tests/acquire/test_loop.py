@@ -48,6 +48,9 @@ class Scripted:
         self.queue: deque[int] = deque()
         self.opened = self.restarts = 0
         self.changed: list[str] = []
+        self.ages_ms: dict[int, tuple[float, float]] = {}  # by frame id: exposed so long ago, and how unsure that is
+        self.counts: dict[int, int] = {}
+        self.wrong: dict[int, str] = {}
         self.endless = False
 
     def open(self) -> dict[str, Any]:
@@ -76,7 +79,14 @@ class Scripted:
         if found == INCOMPLETE:
             raise IncompleteFrame
         take(Raw(np.full(32, found % 251, np.uint8), 8, 4, "Mono8"))
-        return Exposure(found, 8, 4, "Mono8", 1.0, 0.0, 0, (0, 0))
+        exposed_ns = uncertainty_ns = 0
+        if found in self.ages_ms:
+            age_ms, uncertainty_ms = self.ages_ms[found]
+            exposed_ns, uncertainty_ns = time.monotonic_ns() - int(age_ms * 1e6), int(uncertainty_ms * 1e6)
+        count = self.counts.get(found)
+        return Exposure(
+            found, 8, 4, "Mono8", 1.0, 0.0, 0, (0, 0), count, exposed_ns, uncertainty_ns, self.wrong.pop(found, "")
+        )
 
     def restart(self) -> None:
         self.restarts += 1
@@ -223,6 +233,50 @@ def test_live_values_are_told_when_they_change(make: Any) -> None:
     assert state.fresh and state.info["settings_checked_utc"] >= loop.state.info["settings_checked_utc"] > "20"
     state = loop.wait(CameraState)
     assert state.fresh and state.info["temperature_c"] == 41.0 and state.info["ring"] == loop.state.info["ring"]
+
+
+def test_a_picture_exposed_before_the_trigger_is_left_aside_and_the_parts_own_is_taken(make: Any) -> None:
+    camera = Scripted([5], [6, 7])
+    camera.ages_ms = {5: (0.0, 1.0), 6: (900.0, 1.0), 7: (0.0, 1.0)}
+    loop = make(camera)
+    assert ids(loop.capture()) == [5]
+    assert ids(loop.capture()) == [7]  # the number that was due is passed over with its picture
+    camera.script.append([3, 8])
+    camera.ages_ms |= {3: (900.0, 1.0), 8: (0.0, 1.0)}
+    assert ids(loop.capture()) == [8]
+    assert loop.strays == {"stale": 2} and camera.restarts == 0
+
+
+def test_a_time_that_may_be_after_the_trigger_speaks_against_nothing(make: Any) -> None:
+    camera = Scripted([5])
+    camera.ages_ms = {5: (30.0, 40.0)}
+    assert ids(make(camera).capture()) == [5]
+
+
+def test_a_trigger_counter_that_went_on_by_two(make: Any) -> None:
+    camera = Scripted([5], [6], [7], [8])
+    camera.counts = {5: 40, 6: 42, 7: 43, 8: 44}
+    loop = make(camera)
+    answers = [loop.capture() for _ in range(4)]
+    assert ids(*answers) == [5, -Code.NO_FRAME, 7, 8]
+    assert "counts trigger 42 where 41 was due" in answers[1].text and loop.strays == {"extra": 1}
+
+
+def test_a_picture_with_other_settings_is_refused_and_they_are_looked_at(make: Any) -> None:
+    camera = Scripted([5], [6], [7])
+    camera.wrong = {6: "exposure was 500 us, wanted 1000 us"}
+    loop = make(camera)
+    answers = [loop.capture() for _ in range(3)]
+    assert ids(*answers) == [5, -Code.NO_FRAME, 7]
+    assert answers[1].text.endswith("exposure was 500 us, wanted 1000 us: somebody changed the settings")
+
+
+def test_a_time_not_known_better_than_the_window_is_none(make: Any) -> None:
+    camera = Scripted()
+    camera.ages_ms = {1: (1.0, 1.0), 2: (1.0, 30.0)}
+    loop = make(camera, wired=True)
+    camera.queue.extend([1, 2, 3])
+    assert [loop.wait(Pulse).timed for _ in range(3)] == [True, False, False]
 
 
 def test_a_doubled_picture_of_a_wired_camera_is_told_once(make: Any) -> None:
