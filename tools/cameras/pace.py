@@ -158,11 +158,12 @@ def bare_pace(loops: Sequence[BareLoop], rate: float, seconds: float) -> list[fl
 class Station:
     """A whole station with two cameras, and two more that it knows nothing of."""
 
-    def __init__(self, folder: Path, runtime: Path, mode: str) -> None:
+    def __init__(self, folder: Path, runtime: Path, mode: str, trigger_limit_ms: int) -> None:
         identity: dict[str, Any] = {"mode": mode} if mode == "command" else {"mode": mode, "window_ms": WINDOW_MS}
         features = {**(SOFTWARE if mode == "command" else WIRED), **FORMAT}
         file = str(write_yaml(folder / "5mp.yaml", {"features": features}))
-        cameras = {n: {"serial": s, "producer": str(CTI), "features": file} for n, s in CAMERAS.items()}
+        same = {"producer": str(CTI), "features": file, "trigger_limit_ms": trigger_limit_ms}
+        cameras = {n: {"serial": s, **same} for n, s in CAMERAS.items()}
         self.mode = mode
         self.walk = Walk(
             folder, files=[light_recipe()], devices=4, sensor=(ROWS, COLUMNS), runtime_dir=str(runtime),
@@ -332,7 +333,8 @@ def report(
         f"{COLUMNS}x{ROWS} Mono8, exposure 1 ms, two virtual cameras, {given.rate:g} parts/s, each part seen by both",
         "(one view each, one verdict). Broker, station, camera processes, judge, archive and PLC share the cores.",
         "Bare: harvesters, fetch and copy into shared memory, one process a camera, both fired at the same moments.",
-        "The station's time is from firing the camera to the picture in its slot, `triggered_ns` to `received_ns`.",
+        "The station's time is from firing the camera to the picture in its slot, `triggered_ns` to `received_ns`;",
+        f"a part whose camera could not be fired within {given.trigger_limit_ms} ms would be NOT_INSPECTED.",
         "",
         "| | pictures | trigger to slot p50 / p99 / max ms |",
         "|---|---|---|",
@@ -386,6 +388,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--bare-s", type=float, default=60.0, help="of the bare loops, before and after")
     parser.add_argument("--fast-s", type=float, default=20.0, help="of each as fast as it goes")
     parser.add_argument("--rounds", type=int, default=3, help="as fast as it goes")
+    parser.add_argument("--trigger-limit-ms", type=int, default=50, help="as in station.yaml, whose default it is")
     parser.add_argument("--short", action="store_true", help="a few seconds of each, nothing written")
     if parser.parse_args(arguments).short:
         parser.set_defaults(seconds=2.0, announced_s=2.0, bare_s=1.0, fast_s=1.0, rounds=1)
@@ -401,7 +404,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             tempfile.TemporaryDirectory(prefix="inspector-pace-") as folder,
             tempfile.TemporaryDirectory(prefix="inspector-pace-", dir=memory) as runtime,
         ):
-            station = Station(Path(folder), Path(runtime), mode)
+            station = Station(Path(folder), Path(runtime), mode, given.trigger_limit_ms)
             loops: list[BareLoop] = []
             try:
                 if mode == "command":
