@@ -120,9 +120,10 @@ class Belt:
         self._sent_s = 0.0
         try:
             self.walk.start()
-        except BaseException:
+        except BaseException as error:
+            log = self.walk.log
             self.walk.close()
-            raise
+            raise RuntimeError(f"the station did not become Ready:\n{log}") from error
         self.plc: Plc = self.walk.plc
 
     def close(self) -> None:
