@@ -52,7 +52,7 @@ class CameraConfig(Model):
         50,
         ge=1,
         le=10000,
-        description="`software`: a trigger that can't be fired for so long is given up: the part moved on.",
+        description="`mode: command`: a trigger that can't be fired for so long is given up: the part moved on.",
     )
     temperature_max_c: float = Field(70.0, ge=0, le=120, description="DeviceTemperature above this is an alarm.")
 

@@ -300,7 +300,9 @@ def compare_books(book: list[dict[str, Any]], ledger: list[Row]) -> list[str]:
         theirs = (part["verdict"], part["code"], part["seq"], part["part_id"])
         if ours != theirs:
             problems.append(f"{part['part_id']}: the PLC got {theirs}, the ledger has {ours}")
-    problems += [f"{cmd_id or 'no command'}: in the ledger, not sent by the PLC" for cmd_id in by_command]
+    nobodys = by_command.pop("", [])  # a pulse that no message explains has a row of its own
+    problems += [f"seq {row.seq}: {row.outcome} for no part" for row in nobodys if row.outcome != "NOT_INSPECTED"]
+    problems += [f"{name}: in the ledger, not sent by the PLC" for name in by_command]
     return problems
 
 

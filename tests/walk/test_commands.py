@@ -89,6 +89,8 @@ def part(verdict: str = "PASS", decision: str = "pass", **more: Any) -> dict[str
         ([part(part_id="P2")], [row()], "the PLC got"),
         ([part()], [row(), row("c2", seq=2)], "not sent by the PLC"),
         ([part()], [row(outcome=None)], "the PLC got"),
+        ([part()], [row(), row("", "NOT_INSPECTED", 201, 2, "")], None),
+        ([part()], [row(), row("", "PASS", 0, 2, "")], "seq 2: PASS for no part"),
     ],
 )
 def test_books_are_compared_part_by_part(book: list[dict[str, Any]], ledger: list[Row], words: str | None) -> None:
