@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tests.acquire.rig import COLUMNS, ROWS, SOFTWARE, WIRED, write_yaml
+from tests.plc.peers import wait_for
 from tests.walk.harness import Plc, Walk, picture, recipe
 from tools.part_renderer.stamp import read_stamp
 from tools.virtual_camera.control import CTI, CameraControl
@@ -28,6 +29,7 @@ PERIOD_S = {"command": 0.2, "announced": 0.24}  # less than a lost picture takes
 WINDOW_MS = 100  # less than half the time between two parts
 LIMITS = {"trigger_limit_ms": 100}  # less than the time between two parts
 DEADLINE = "1 s"
+START_LIMIT_S = 60.0  # two stations start at once, on a machine that may have other work
 NOISE_GREY = 2.0  # of the sensor, as a real one has
 TARGET = (740, 10, 860, 100)  # left, top, right, bottom of a mark that is the same on every part
 
@@ -119,7 +121,8 @@ class Belt:
         self._last = 0
         self._sent_s = 0.0
         try:
-            self.walk.start()
+            self.walk.start(ready=False)
+            wait_for(lambda: self.walk.plc.state.get("ready"), START_LIMIT_S, "Ready")
         except BaseException as error:
             log = self.walk.log
             self.walk.close()
