@@ -130,6 +130,19 @@ async def test_a_changed_exposure_is_found_behind_a_plan(world: World) -> None:
         assert await _brightness(rig) == {("long", 0): 120.0}
 
 
+async def test_what_only_a_plan_sets_is_read_back_as_well(world: World) -> None:
+    """The camera file does not name it, and no chunk tells of it."""
+    async with running(world.camera(features={k: v for k, v in SOFTWARE.items() if "Gain" not in k})) as rig:
+        await _planned(rig, Shot("ring", gain_db=6.0))
+        bright = await _brightness(rig)
+        rig.control.set_register(0, "Gain", 0.0)
+        await rig.until(lambda: rig.changes, 16.0)
+        assert rig.changes[0].differences == ("Gain: wanted 6.0, found 0.0",)
+        await rig.until(lambda: not rig.fresh)
+        await rig.ready()
+        assert await _brightness(rig) == bright
+
+
 async def test_a_plan_the_camera_can_not_take_is_refused_by_name(world: World) -> None:
     async with running(world.camera(features=_with_sets(), slots=4)) as rig:
         for shots, says in (

@@ -200,6 +200,7 @@ class GenicamCamera:
                 assert self._nodes is not None  # noqa: S101  # open
                 self._views = Views(self._nodes, shots)
                 self._views.begin(shots)
+                self._unseen = self._watched()
             except (SettingsError, ValueError) as error:
                 raise SettingsError(f"camera {self._serial}: {error}") from error
             if stops:
@@ -390,7 +391,7 @@ class GenicamCamera:
             return []
         with self._device_errors("its settings can't be read"):
             nodes.look_again()
-            found = [d for key in self._wanted.features if (d := self._difference(nodes, key)) is not None]
+            found = [d for key in self._watched() if (d := self._difference(nodes, key)) is not None]
             return [str(d) for d in found]
 
     def look(self, limit_s: float) -> list[str] | None:
@@ -406,15 +407,21 @@ class GenicamCamera:
                     return self.differing()
                 if time.monotonic() > end:
                     return None
-            self._unseen = [*self._wanted.features]
+            self._unseen = self._watched()
             return []
+
+    def _watched(self) -> list[str]:
+        """The camera file's features, and what the plan sets besides: a view's light, for one."""
+        return [*dict.fromkeys((*self._wanted.features, *(self._views.keys if self._views is not None else ())))]
 
     def _difference(self, nodes: Nodes, key: str) -> Difference | None:
         views = self._views
         if not self._still_told(nodes, key) or (views is not None and views.covers(key)):
             return None
         planned = views.expected(key) if views is not None else None
-        wanted = self._held.get(key, self._wanted.features[key]) if planned is None else planned
+        wanted = self._held.get(key, self._wanted.features.get(key)) if planned is None else planned
+        if wanted is None:
+            return None  # of a plan that is over
         found = features.difference(nodes, key, wanted)
         if found is not None and found.found is None:  # once may be the wire's fault, twice is the camera's
             nodes.look_again()

@@ -119,6 +119,11 @@ class Views:
         """What this shot's own settings are, by feature."""
         return self._wanted[number]
 
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Every feature that the plan sets."""
+        return tuple(self._base)
+
     def expected(self, key: str) -> Value | None:
         """What a feature of the camera file must hold now that the plan stands; None: as the camera file says."""
         name, selected = split(key)
