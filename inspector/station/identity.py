@@ -7,8 +7,9 @@ pictures came. A picture is a part's only if
 - it is the only one there, and the announcement is the only one whose window holds it;
 - the camera's counter, read when the window has closed, knows of no other pulse there, with or without a picture;
 - its frame id and its trigger count go on alike;
-- as many pulses as parts came since the last good pair. Where one was lost or came extra, the first pair after it only
-  shows by how much, and is refused; so a line whose messages or pulses come later than ``window_ms`` can't slip by one.
+- as many pulses as parts came since the last pair. Where one was lost or came extra, the first pair after it only
+  shows by how much, and is refused; where a camera came back while parts go on, the first three. So a line whose
+  messages or pulses come later than ``window_ms`` now and then does not slip by one.
 
 A pair is handed to the judge at once (``matched``) but told only after its window has closed (``settled``). Whatever
 is left over is named: an announcement without a pulse, a pulse without a picture, a pulse that nobody announced. Each
@@ -37,6 +38,8 @@ FORGET_NS = 30_000_000_000
 DOUBLED_NS = 5_000_000_000  # a PLC that was started anew counts the same numbers later than that
 CONFUSED = 10
 CLEAN = 3
+PROVING = 3
+MOVING_NS = 1_000_000_000  # no part for so long: the line stood, and nothing of before can still come
 MESSAGES_MISSED = 100  # a count that jumps further was set anew
 
 
@@ -297,7 +300,7 @@ class Announced(Books):
                 return
         shifted = [name for name, seen in claim.taken.items() if self._shifted(claim, seen)]
         if shifted:
-            text = f"camera {shifted[0]} has not counted as many pulses as parts came since the last good one"
+            text = f"camera {shifted[0]} has not counted as many pulses as parts came, or was away"
             self._fail(claim, f"{text}: the next pair will show whether they are in step")
             return
         claim.state = "settled"
@@ -307,11 +310,20 @@ class Announced(Books):
             self.desk.settled(claim.seq)
 
     def _shifted(self, claim: Claim, seen: Seen) -> bool:
-        """Did its camera's count move against the parts' since the last pair? What holds now is remembered."""
+        """Must its camera's count first prove to be in step with the parts'? What holds now is remembered."""
+        if seen.count is None:
+            return False
         track = self.tracks[seen.camera]
-        before, now = track.lead_of, None if seen.count is None else claim.number - seen.count
-        track.lead_of = now
-        return None not in (before, now) and before != now
+        before, track.lead_of = track.lead_of, claim.number - seen.count
+        if before is None:
+            moving = any(claim.at_ns - MOVING_NS < c.at_ns < claim.at_ns for c in self._claims)
+            track.proving = PROVING if moving else 0
+        elif before != track.lead_of:
+            track.proving = PROVING if track.proving else 1
+        if not track.proving:
+            return False
+        track.proving -= 1
+        return True
 
     def _fail(self, claim: Claim, text: str, *, ambiguous: bool = False, alarmed: bool = False) -> None:
         claim.state, claim.ambiguous = "failed", ambiguous

@@ -84,7 +84,8 @@ class Track:
     totals: Totals = field(default_factory=Totals)
     live_at_ns: int | None = None  # when its counter was read last; None: it has none
     last: int | None = None  # the highest count that is known of
-    lead_of: int | None = None  # parts announced less pulses counted, at the last good pair
+    lead_of: int | None = None  # parts announced less pulses counted, at the last pair
+    proving: int = 0  # so many pairs more only show whether both are in step
     _last_at_ns: int = 0
     _reference: tuple[int, int] | None = None  # frame id and count of the latest picture that told both
     _has_counter: bool = False

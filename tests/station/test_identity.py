@@ -244,9 +244,9 @@ def test_two_announcements_whose_windows_meet_are_both_refused() -> None:
     scene.read(8, 1060)
     assert [seq for seq, _ in scene.desk.of("failed")] == [1, 2]
     assert "parts P1 and P2 were announced within 30 ms" in str(scene.desk.of("failed")[0][1])
-    scene.announce(3, 1100)  # and the next one is clear again
-    scene.pulse(3, 1101, 9)
-    scene.read(9, 1130)
+    scene.announce(3, 3000)  # and the next one is clear again
+    scene.pulse(3, 3001, 9)
+    scene.read(9, 3030)
     assert scene.desk.of("settled") == [(3,)]
 
 
@@ -267,11 +267,11 @@ def test_a_part_needs_a_picture_of_each_camera() -> None:
     scene.read(3, 1030, camera="side")
     scene.tick(1030)
     assert scene.desk.of("failed") == [(1, "no trigger pulse reached camera side within 20 ms of the announcement")]
-    scene.announce(2, 1100)
-    scene.pulse(2, 1101, 8)
-    scene.pulse(2, 1104, 4, camera="side")
-    scene.read(8, 1130)
-    scene.read(4, 1130, camera="side")
+    scene.announce(2, 3100)
+    scene.pulse(2, 3101, 8)
+    scene.pulse(2, 3104, 4, camera="side")
+    scene.read(8, 3130)
+    scene.read(4, 3130, camera="side")
     assert scene.desk.of("matched") == [(2, 2, 2)] and scene.desk.of("settled") == [(2,)]
 
 
@@ -286,6 +286,18 @@ def test_a_lost_camera_fails_what_waits_and_begins_anew() -> None:
     scene.read(1, 2030)
     assert scene.desk.of("settled") == [(2,)]
     assert scene.desk.alarms == []  # the camera's own alarm is enough
+
+
+def test_while_parts_go_on_a_camera_that_is_back_has_to_prove_itself() -> None:
+    scene = Scene()
+    scene.announce(1, 1000)
+    scene.matcher.lost("top", "camera top is lost", 1005 * MS)
+    for n in range(2, 7):
+        scene.announce(n, n * 300 + 500)
+        scene.pulse(n, n * 300 + 501, n)
+        scene.read(n, n * 300 + 530)
+    assert [seq for seq, _ in scene.desk.of("failed")] == [1, 2, 3, 4]
+    assert scene.desk.of("settled") == [(5,), (6,)]
 
 
 def test_a_lost_message_is_found_by_the_next_count() -> None:

@@ -155,7 +155,7 @@ def test_a_lost_camera_costs_the_parts_meanwhile(make_walk: Callable[..., Walk],
     wait_for(lambda: not walk.plc.state["ready"], LIMIT_S, "not Ready")
     assert walk.plc.inspect()["verdict"] == "NOT_INSPECTED"
     walk.plc.wait_state(ready=True)
-    quiet()
+    time.sleep(1.2)  # the line stands: nothing of before can still come
     cmd_id = walk.plc.trigger()
     walk.control.pulse(0)
     assert walk.plc.wait_result(cmd_id)["verdict"] == "PASS"
