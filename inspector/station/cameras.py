@@ -34,6 +34,7 @@ from inspector.wire import (
 )
 
 ONE_SHOT = (Shot(),)
+NICE = -5  # a late trigger costs a part, a late judge some ms; takes effect where the system allows it
 
 
 class Listener(Protocol):
@@ -105,6 +106,7 @@ class Cameras:
                 started=lambda n=name: self._send_plan(n),  # type: ignore[misc]
                 gone=lambda why, n=name: self._gone(n, why),  # type: ignore[misc]
                 answer_limit_s=1.5,
+                nice=NICE,
             )
             self._all[name] = _Camera(name, config.slots, child)
         self._pairs: dict[int, _Pair] = {}
