@@ -125,10 +125,13 @@ class Software:
                 if number == copy == 0:
                     self._in_time(exposure, capture, who)
                 return self._checked(exposure, who, fired_ns, number, copy)
+        waited_ms, seen = (time.monotonic_ns() - fired_ns) / 1e6, ""
         self._at.camera.check()
+        due, counted = self._next_count, self._at.camera.pulses()
+        if due is not None and counted is not None:
+            seen = ", which it counted" if counted >= due else ", which it never saw"
         self._doubt()
-        waited_ms = (time.monotonic_ns() - fired_ns) / 1e6
-        raise InspectionFault(Code.NO_FRAME, f"{who} sent no picture within {waited_ms:.0f} ms of the trigger")
+        raise InspectionFault(Code.NO_FRAME, f"{who} sent no picture within {waited_ms:.0f} ms of the trigger{seen}")
 
     @staticmethod
     def _older(exposure: Exposure, fired_ns: int) -> bool:

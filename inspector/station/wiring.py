@@ -348,7 +348,7 @@ class Station:
 
     def unbalanced(self, text: str) -> None:
         """See :class:`~inspector.station.cameras.Listener`."""
-        if self.control.ready or self.cameras.out_of_step:
+        if self.control.refusal() is None or self.cameras.out_of_step:  # also while parts are too many
             if self.alarms.holds("books"):  # told already: this one as an event of its own
                 self.link.event(contract.event_payload("alarm", Code.NO_FRAME, text))
             self.control.trouble("books", text)
