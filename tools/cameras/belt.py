@@ -12,6 +12,7 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from tools.virtual_camera.control import CTI, CameraControl
 
 PERIOD_S = {"command": 0.2, "announced": 0.24}  # less than a lost picture takes to be given up
 WINDOW_MS = 100  # less than half the time between two parts
+LATE_S = 0.08  # with LIMITS or the window less than the time between two parts
 LIMITS = {"trigger_limit_ms": 100}  # less than the time between two parts
 DEADLINE = "1 s"
 START_LIMIT_S = 60.0  # two stations start at once, on a machine that may have other work
@@ -61,8 +63,15 @@ class Part:
     sent_s: float
     answers: list[dict[str, Any]] = field(default_factory=list)
     answered_s: float = 0.0
+    sent_utc: float = 0.0
+    underway_s: float = 0.0  # how long its message took to reach the station, once the books were read
     text: str = ""  # the verdict's sentence, once the books were read
     pixels: int | None = None  # the number in the judged picture, once the books were read; None: unreadable, or none
+
+    @property
+    def late(self) -> bool:
+        """Its message was so long under way that the next part may have stood there: no station can know."""
+        return self.underway_s > LATE_S
 
     @property
     def verdict(self) -> str:
@@ -142,7 +151,7 @@ class Belt:
         self.control.show(0, scene(good, number), number)
         cmd_id = f"b{os.getpid()}-{number}"
         self._sent_s = time.monotonic()
-        part = self.parts[cmd_id] = Part(number, good, self._sent_s)
+        part = self.parts[cmd_id] = Part(number, good, self._sent_s, sent_utc=time.time())
         if inject is not None:
             inject(self.control)
         command = {"schema": "1.0", "cmd_id": cmd_id, "part_id": f"N{number}"}
@@ -216,6 +225,8 @@ class Belt:
             if row is None:
                 raise RuntimeError(f"part {part.number} is not in the ledger")
             part.text = row.text or ""
+            received = datetime.fromisoformat(row.received_utc.replace("Z", "+00:00"))
+            part.underway_s = received.timestamp() - part.sent_utc
             if part.verdict not in ("PASS", "FAIL"):
                 continue
             image = cv2.imread(row.picture, cv2.IMREAD_GRAYSCALE) if row.picture else None

@@ -20,7 +20,7 @@ from pathlib import Path
 from textwrap import fill
 
 from inspector.station.alarms import CATALOGUE
-from tools.cameras.belt import LIMITS, PERIOD_S, WINDOW_MS, Part
+from tools.cameras.belt import LATE_S, LIMITS, PERIOD_S, WINDOW_MS, Part
 from tools.cameras.matrix import COMMAND, FAULTS, WAYS
 from tools.cameras.page import replace_section
 from tools.cameras.strikes import BACK_LIMIT_S, NOTICE_LIMIT_S, Found, Row, run
@@ -100,6 +100,7 @@ def report(found: dict[tuple[str, str], Found], took_s: float) -> str:
     back = [s.recovered_s for s in strikes if s.recovered_s is not None]
     judged, unread = sum(one.judged for one in found.values()), sum(one.unread for one in found.values())
     calm, calm_lost = sum(one.calm for one in found.values()), sum(one.calm_lost for one in found.values())
+    late, late_s = sum(one.late for one in found.values()), max(one.late_s for one in found.values())
     broken = [f"- **broken**: {kind}, {way}: {what}" for (kind, way), one in found.items() for what in one.broken]
     cells = sum(len(one.rows) for one in found.values())
     periods = " or ".join(f"{1000 * PERIOD_S[way]:.0f}" for way in WAYS)
@@ -113,7 +114,9 @@ def report(found: dict[tuple[str, str], Found], took_s: float) -> str:
     proof = (
         f"{judged} PASS and FAIL; of {judged - unread} the part's number was read in the kept pixels. The other "
         f"{unread} were blurred, shifted or noisy on purpose, or not kept. Of {calm} parts between the faults "
-        f"{calm_lost} were not inspected: that is what the machine's other work does to a line without any fault."
+        f"{calm_lost} were not inspected: that is what the machine's other work does to a line without any fault. "
+        f"{late} messages took longer than {1000 * LATE_S:.0f} ms from the PLC to the station (at most "
+        f"{1000 * late_s:.0f} ms): what picture their parts got is not counted, as no station can know of it."
     )
     how = (
         "Good and bad parts come in turns, so that a neighbour's picture would give the other verdict; FAIL is right "

@@ -70,6 +70,8 @@ class Found:
     unkept: int = 0
     calm: int = 0  # parts between the faults
     calm_lost: int = 0  # of these, not judged: this machine was too busy
+    late: int = 0  # parts whose messages the machine has held up
+    late_s: float = 0.0  # by so much at most
     problems: list[str] = field(default_factory=list)
 
     @property
@@ -116,8 +118,11 @@ def judge(row: Row) -> None:
     """Note what must not be."""
     for found in row.strikes:
         touched = found.touched
-        hurt = [p for p in found.parts if not p.right]
+        late = {p.number + n for p in found.parts if p.late for n in (-1, 0, 1)}
+        hurt = [p for p in found.parts if not p.right and p.number not in late]
         for part in found.parts:
+            if part.late and len(part.answers) == 1:
+                continue
             said = f"part {part.number} ({'good' if part.good else 'bad'})"
             if len(part.answers) != 1:
                 row.broken.append(f"{said} had {len(part.answers)} answers")
@@ -162,7 +167,11 @@ def run(way: str, personality: str, faults: Sequence[Fault], folder: Path, told:
         struck = {p.number for row in found.rows for s in row.strikes for p in s.parts}
         calm = [p for p in belt.parts.values() if p.number not in struck]
         found.calm, found.calm_lost = len(calm), sum(p.verdict not in ("PASS", "FAIL") for p in calm)
-        wrong = [p for p in calm if p.pixels not in (None, p.number)]
+        found.late, found.late_s = (
+            sum(p.late for p in belt.parts.values()),
+            max(p.underway_s for p in belt.parts.values()),
+        )
+        wrong = [p for p in calm if not p.late and p.pixels not in (None, p.number)]
         found.problems += [f"part {p.number}, between faults, by the picture of part {p.pixels}" for p in wrong]
         kept, counted = recount(belt.walk.ledger)
         if kept != counted:
