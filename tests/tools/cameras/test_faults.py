@@ -77,6 +77,18 @@ def test_a_broken_promise_is_found(change: Change, said: list[str]) -> None:
     assert Found([row]).broken == [f"DropFrame: {one}" for one in said]
 
 
+def test_a_message_that_the_machine_held_up_proves_nothing() -> None:
+    found = struck()
+    answered(2, "PASS", 3)(found)
+    found.parts[2].underway_s = 0.5
+    row = Row(found.fault, [found])
+    judge(row)
+    assert row.broken == []
+    found.parts[2].answers.clear()
+    judge(row)
+    assert row.broken == ["part 2 (good) had 0 answers"]
+
+
 def test_what_hurts_nobody_must_be_noticed_all_the_same() -> None:
     found = struck()
     found.fault = Fault("Overheat", lambda control: None, 0, hurts=False, noticed=True)
