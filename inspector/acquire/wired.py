@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections import deque
 
-from inspector.acquire.camera import Exposure, IncompleteFrame
+from inspector.acquire.camera import DeviceError, Exposure, IncompleteFrame
 from inspector.acquire.context import Context
 from inspector.codes import Code
 from inspector.parts import FrameRef
@@ -17,6 +17,7 @@ from inspector.wire import Capture, CaptureFailed, Pulse, PulseCount
 READ_NS = 20_000_000  # the trigger counter is read no more often than so
 TELL_NS = 50_000_000  # and told at least so often: that no pulse came is an answer, too
 CLEARLY = 4
+UNREAD_LIMIT = 2  # so often in a row the counter may fail to be read
 REMEMBERED = 16  # pictures; a doubled one comes right after its first
 
 
@@ -31,7 +32,7 @@ class Wired:
         self._seen: deque[tuple[int, int | None]] = deque(maxlen=REMEMBERED)
         self._closes_ns: deque[int] = deque(maxlen=64)  # ends of windows that began with a pulse
         self._told: int | None = None
-        self._told_ns = self._read_ns = 0
+        self._told_ns = self._read_ns = self._unread = 0
 
     def begin(self) -> None:
         """The camera streams, and has sent nothing yet."""
@@ -102,7 +103,14 @@ class Wired:
         while self._closes_ns and now > self._closes_ns[0]:
             self._closes_ns.popleft()
         self._read_ns = now
-        value = self._at.camera.pulses()
+        try:
+            value = self._at.camera.pulses()
+        except DeviceError:
+            self._unread += 1
+            if self._unread > UNREAD_LIMIT:
+                raise
+            return  # it is read again in a moment: one call that fails costs no part
+        self._unread = 0
         if value is not None and (closed or value != self._told or now - self._told_ns >= TELL_NS):
             self._told, self._told_ns = value, now
             self._at.channel.send(PulseCount(value, now))

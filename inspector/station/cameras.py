@@ -79,6 +79,16 @@ class _Camera:
 
 
 @dataclass
+class FiredBooks:
+    """What parts add up to where the station fires its cameras."""
+
+    announced: int = 0
+    settled: int = 0  # got all their pictures
+    failed: int = 0
+    unannounced: int = 0  # pictures that nobody asked for
+
+
+@dataclass
 class _Pair:
     """A part and its pictures from wired cameras."""
 
@@ -110,6 +120,9 @@ class Cameras:
             )
             self._all[name] = _Camera(name, config.slots, child)
         self._pairs: dict[int, _Pair] = {}
+        self._labels: dict[int, str] = {}  # of parts that wait for pictures the station fires
+        self._last_label = ""
+        self._fired = FiredBooks()
         self._wanted: tuple[str, ...] = tuple(configs)
         self._timer: asyncio.TimerHandle | None = None
         self.books: Announced | None = None  # only where a wire fires the cameras
@@ -130,6 +143,13 @@ class Cameras:
     def children(self) -> list[Child]:
         """Their processes."""
         return [c.child for c in self._all.values()]
+
+    def reconciled(self) -> dict[str, Any]:
+        """What parts, pulses and pictures add up to, as far as the mode knows of them."""
+        if self.books is not None:
+            return self.books.figures()
+        cameras = {c.name: {"pictures": c.frames, **c.strays} for c in self._all.values()}
+        return {**vars(self._fired), "open": len(self._labels), "cameras": cameras}
 
     @property
     def makes_parts(self) -> bool:
@@ -345,6 +365,9 @@ class Cameras:
         if problem:
             raise InspectionFault(Code.CAMERA_LOST, problem)
         cameras = [self._all[n] for n in self._wanted]
+        label = part.trigger.part_id or f"seq {part.seq}"
+        self._labels[part.seq] = self._last_label = label
+        self._fired.announced += 1
         loop = asyncio.get_running_loop()
         message = Capture(part.seq, part.trigger.received_ns, part.deadline_ns)
         try:
@@ -359,13 +382,16 @@ class Cameras:
             done, _ = await asyncio.wait(futures, return_when=asyncio.FIRST_EXCEPTION)
             for future in done:
                 future.result()  # the first fault, while others may still be pending
+            self._fired.settled += 1
             return Lease(tuple(frame for f in futures for frame in f.result()), self._give_back)
         except BaseException:
             for future in futures:
                 if future.done() and not future.cancelled() and future.exception() is None:
                     self._give_back_all(future.result())
+            self._fired.failed += 1
             raise
         finally:
+            self._labels.pop(part.seq, None)
             self._give_up(cameras, part.seq)
 
     def give_up(self, seq: int, fault: InspectionFault) -> None:
@@ -421,6 +447,8 @@ class Cameras:
             self._listener.settings_changed(name, message)
         elif isinstance(message, CaptureFailed):
             camera.failures += 1
+            if message.code == Code.NO_FRAME and message.seq in self._labels:
+                self._listener.unbalanced(f"part {self._labels[message.seq]}: {message.text}")
             future = camera.waiting.get(message.seq)
             if future is not None and not future.done():
                 future.set_exception(InspectionFault(message.code, message.text))
@@ -428,6 +456,10 @@ class Cameras:
             self._state(camera, message.fresh, message.text, message.info)
         elif isinstance(message, Stray):
             camera.strays[message.what] = camera.strays.get(message.what, 0) + message.count
+            if self.books is None and message.what == "extra":
+                self._fired.unannounced += message.count
+                after = f" (the last part before it was {self._last_label})" if self._last_label else ""
+                self._listener.unbalanced(f"camera {name} sent a picture that nobody asked for{after}")
 
     def _state(self, camera: _Camera, fresh: bool, text: str, info: dict[str, Any]) -> None:
         if info:

@@ -173,10 +173,10 @@ class Snapshot(Collector):
     def health(self, last: int) -> dict[str, Any]:
         """The object of ``GET /v1/health``: charts with their latest ``last`` values, causes, cameras, books.
 
-        ``books`` is null where the station fires its cameras itself.
+        ``books``: announcements, pulses and pictures held against each other.
         """
         r = self._rooms
-        books = r.cameras.books.figures() if r.cameras.books else None
+        books = r.cameras.reconciled()
         return {"schema": "1.0", **r.health.report(last), "cameras": self._camera_block(), "books": books}
 
     def _camera_block(self) -> dict[str, dict[str, Any]]:

@@ -329,7 +329,10 @@ class Station:
         if fresh:
             self.alarms.go(f"camera:{name}")
         elif not self._stop.is_set():
-            self.alarms.come(f"camera:{name}", text)
+            named = text if f"camera {name}" in text else f"camera {name}: {text}"
+            changed = "changed by someone else" in text
+            action = "find who changed its settings; they are being set right" if changed else ""
+            self.alarms.come(f"camera:{name}", named, action)
         self.control.publish_state()
 
     def settings_changed(self, name: str, change: SettingsChanged) -> None:

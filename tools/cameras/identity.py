@@ -12,6 +12,7 @@ import asyncio
 import json
 import os
 import random
+import re
 import subprocess
 import sys
 import tempfile
@@ -47,6 +48,7 @@ NO_MESSAGES = ("lost message", "doubled message")
 BELT = 0xFFFFFFFF  # the number that stands before the camera between two parts
 TAG = RecipeTag(1, 1, "Number", "0" * 64, 2000)
 END_LIMIT_S = 10.0
+_ABOUT = re.compile(r"(?:^part |before it was |message about part )([^\s:,;)]+)")  # how an alarm names its part
 NO_ANSWER_NS = 120_000_000  # the PLC's own timer
 
 
@@ -349,16 +351,16 @@ class Plc:
         }  # fmt: skip
 
     def _named(self) -> tuple[int, list[str]]:
-        """Imbalances whose part an alarm (or, where the part has a verdict, its text) names; and those it doesn't."""
-        texts = " ".join(self.alarms)
-        texts += " ".join(f" part {v.part.trigger.part_id}: {v.text}" for t in self.told.values() for v in t if v.code)
-        words = set(texts.replace(":", " ").replace(")", " ").replace(",", " ").replace(";", " ").split())
+        """Imbalances whose part an alarm is about, and those that none is about."""
+        words = {m[1] for text in self.alarms for m in _ABOUT.finditer(text)}
         named, unnamed = 0, []
         for n, sent in self.sent.items():
             unheard = "lost message" in sent.faults and not self.mode.startswith("counted")
             for fault in sent.faults:
-                if fault not in ("lost pulse", "lost frame", "lost message"):
+                if fault not in ("lost pulse", "lost frame", "lost message", "extra frame"):
                     continue
+                if fault == "extra frame" and (self.mode == "counted, start" or sent.announced == 0):
+                    continue  # a part of its own; or told as after the part before
                 if self.mode == "counted, start" and fault == "lost pulse":
                     continue  # nobody can know of it but the PLC
                 if unheard and (not self._wired or "lost pulse" in sent.faults):
@@ -366,6 +368,8 @@ class Plc:
                 ids = {sent.part_id}
                 if unheard and n - 1 in self.sent:
                     ids.add(self.sent[n - 1].part_id)  # its pulse is told as the one after this part's
+                if fault == "extra frame" and not self._wired and n + 1 in self.sent:
+                    ids.add(self.sent[n + 1].part_id)  # it is found when the next one is fired
                 if ids & words:
                     named += 1
                 else:
@@ -442,7 +446,7 @@ def _report(given: argparse.Namespace, found: list[dict[str, Any]], took_s: floa
         ("NOT_INSPECTED", lambda f: f["refused"]),
         ("of these neither hit nor beside a hit one", lambda f: f["untouched and refused"]),
         ("pulses of nobody, each with its NOT_INSPECTED", lambda f: f["of nobody"]),
-        ("lost pulses, pictures, messages named by an alarm or verdict", lambda f: f["named"]),
+        ("lost pulses, pictures, messages, extra pulses: an alarm is about this part", lambda f: f["named"]),
         ("of these not named", lambda f: f["not named total"]),
         ("ledger's counters equal a recount", lambda f: "yes" if f["ledger honest"] else "NO"),
         ("count set anew by the PLC", lambda f: f["count set"]),
