@@ -41,7 +41,7 @@ SETTINGS_CHECK_S = 5.0  # from one round to the next; a round comes between two 
 LOOK_LIMIT_S = 0.002  # a slice of it
 LOOK_EVERY_S = 0.02
 MOVED = 0.5  # a temperature that moves less is not told
-BACK_OFF_S = (0.1, 0.2, 0.5, 1.0, 2.0)
+BACK_OFF_S = (0.1, 0.2, 0.5, 1.0)
 
 
 class CameraLoop:

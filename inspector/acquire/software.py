@@ -122,8 +122,7 @@ class Software:
                 if follows(exposure.frame_id, self._next_id):
                     self._pass_over(exposure)
             else:
-                if number == copy == 0:
-                    self._in_time(exposure, capture, who)
+                self._in_time(exposure, capture.received_ns if number == copy == 0 else fired_ns, who)
                 return self._checked(exposure, who, fired_ns, number, copy)
         waited_ms, seen = (time.monotonic_ns() - fired_ns) / 1e6, ""
         self._at.camera.check()
@@ -137,12 +136,12 @@ class Software:
     def _older(exposure: Exposure, fired_ns: int) -> bool:
         return 0 < exposure.exposed_ns + exposure.uncertainty_ns < fired_ns
 
-    def _in_time(self, exposure: Exposure, capture: Capture, who: str) -> None:
+    def _in_time(self, exposure: Exposure, since_ns: int, who: str) -> None:
         """A camera that takes its time shows the next part, or none."""
-        late_ms = (exposure.exposed_ns - exposure.uncertainty_ns - capture.received_ns) / 1e6
+        late_ms = (exposure.exposed_ns - exposure.uncertainty_ns - since_ns) / 1e6
         if exposure.exposed_ns and late_ms > self._at.config.trigger_limit_ms:
             self._doubt()
-            text = f"{who} began its exposure {late_ms:.0f} ms after the part came"
+            text = f"{who} began its exposure {late_ms:.0f} ms late"
             raise InspectionFault(Code.NO_FRAME, f"{text} (limit {self._at.config.trigger_limit_ms} ms)")
 
     def _checked(self, exposure: Exposure, who: str, fired_ns: int, number: int, copy: int) -> FrameRef:

@@ -7,9 +7,9 @@ pictures came. A picture is a part's only if
 - it is the only one there, and the announcement is the only one whose window holds it;
 - the camera's counter, read when the window has closed, knows of no other pulse there, with or without a picture;
 - its frame id and its trigger count go on alike;
-- as many pulses as parts came since the last pair. Where one was lost or came extra, the first pair after it only
-  shows by how much, and is refused; where a camera came back while parts go on, the first three. So a line whose
-  messages or pulses come later than ``window_ms`` now and then does not slip by one.
+- as many pulses as parts came since the last pair. Where one was lost or came extra, or where a camera came back while
+  parts go on, the first three pairs after it only show by how much, and are refused. So a line whose messages or pulses
+  come later than ``window_ms`` now and then does not slip by one.
 
 A pair is handed to the judge at once (``matched``) but told only after its window has closed (``settled``). Whatever
 is left over is named: an announcement without a pulse, a pulse without a picture, a pulse that nobody announced. Each
@@ -319,7 +319,7 @@ class Announced(Books):
             moving = any(claim.at_ns - MOVING_NS < c.at_ns < claim.at_ns for c in self._claims)
             track.proving = PROVING if moving else 0
         elif before != track.lead_of:
-            track.proving = PROVING if track.proving else 1
+            track.proving = PROVING
         if not track.proving:
             return False
         track.proving -= 1

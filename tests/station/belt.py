@@ -162,7 +162,7 @@ class Belt:
         self.at(pulse_at, lambda: setattr(self, "_plc_part", part))
         self.at(again, lambda: self._next(part + 1, parts))
 
-    def _hit(self, what: str, part: int, reach: int = 2) -> bool:
+    def _hit(self, what: str, part: int, reach: int = 4) -> bool:
         if self.random.random() >= getattr(self.rates, what):
             return False
         self.faults[what] += 1

@@ -329,10 +329,11 @@ def test_an_extra_pulse_gets_no_number() -> None:
     scene.read(3, 230)
     assert scene.desk.of("unannounced") == [("top", None)]
     assert "has not counted as many pulses as parts came" in str(scene.desk.of("failed")[0][1])
-    scene.announce(3, 300, number=3)
-    scene.pulse(3, 301, 4)
-    scene.read(4, 330)
-    assert scene.desk.of("settled") == [(1,), (3,)]  # part 2 showed that they are in step again
+    for n in (3, 4, 5):
+        scene.announce(n, n * 100, number=n)
+        scene.pulse(n, n * 100 + 1, n + 1)
+        scene.read(n + 1, n * 100 + 30)
+    assert scene.desk.of("settled") == [(1,), (5,)]  # parts 2 to 4 showed that they are in step again
 
 
 def test_a_line_that_is_later_than_its_window_does_not_slip_by_one() -> None:
