@@ -57,7 +57,7 @@ struct frame {
     uint64_t id, timestamp_ns; /* of the device's clock */
     uint64_t number;           /* exposures since the control file was made: noise differs by it */
     uint32_t line_status, trigger_counter, sequencer_set;
-    uint32_t scene, picture; /* what stood before the lens when the exposure started; it is drawn later */
+    uint32_t scene, picture, picture_sequence; /* what stood before the lens at the start; it is drawn later */
     uint32_t buffer; /* slot being filled, NO_BUFFER */
     uint32_t filled_percent;
     uint64_t delay_ns;
@@ -200,7 +200,8 @@ void close_folder(void);
 bool pixel_format_known(uint32_t format);
 /* Fills rows [0, rows) of the frame's region from what stands before the lens now. `out`: the image's first byte. */
 void look(struct device *device, struct frame *frame);
-void render(struct device *device, const struct frame *frame, uint8_t *out, uint32_t rows);
+/* False: what stood there at the start is gone, and the picture must not be delivered as whole. */
+bool render(struct device *device, const struct frame *frame, uint8_t *out, uint32_t rows);
 
 /* ------------------------------------------------------------------- control */
 

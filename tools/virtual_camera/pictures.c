@@ -152,6 +152,8 @@ void look(struct device *device, struct frame *frame)
 {
     frame->scene = scene_of(device, frame);
     frame->picture = LOAD(&device->page->latest_picture[frame->scene]);
+    if (frame->picture < PICTURE_SLOTS)
+        frame->picture_sequence = LOAD(&device->page->pictures[frame->scene][frame->picture].sequence);
 }
 
 static bool shown_picture(struct device *device, uint32_t scene, struct source *out, uint32_t slot,
@@ -567,28 +569,24 @@ static void render_source(const struct device *device, const struct source *sour
     free(soft);
 }
 
-void render(struct device *device, const struct frame *frame, uint8_t *out, uint32_t rows)
+bool render(struct device *device, const struct frame *frame, uint8_t *out, uint32_t rows)
 {
     struct source source;
-    uint32_t slot = frame->picture, sequence, scene = frame->scene;
-    /* Three slots: a writer must show two more pictures within one render to disturb it. Then take the newer one. */
-    for (int tries = 0; tries < 4 && slot != NO_PICTURE; tries++) {
-        if (!shown_picture(device, scene, &source, slot, &sequence))
-            break;
-        const struct picture_slot *place = &device->page->pictures[scene][slot];
-        uint64_t part = place->part_number;
-        render_source(device, &source, frame, out, rows);
-        __atomic_thread_fence(__ATOMIC_ACQUIRE);
-        if (!(sequence & 1) && LOAD(&place->sequence) == sequence) {
-            STORE(&device->page->counters[COUNT_LAST_PART], part);
-            return;
-        }
-        if (LOAD(&device->page->latest_picture[scene]) == NO_PICTURE)
-            scene = 0; /* a new part came and took this light's picture away */
-        slot = LOAD(&device->page->latest_picture[scene]);
-    }
-    if (frame->picture == NO_PICTURE) { /* then nothing stood there, whatever does now */
+    uint32_t sequence;
+    if (frame->picture == NO_PICTURE) {
         source = other_source(device, frame);
         render_source(device, &source, frame, out, rows);
+        return true;
     }
+    if (!shown_picture(device, frame->scene, &source, frame->picture, &sequence))
+        return false;
+    /* Three slots: a writer must show three more pictures between the start and the end of drawing to disturb it. */
+    const struct picture_slot *place = &device->page->pictures[frame->scene][frame->picture];
+    uint64_t part = place->part_number;
+    render_source(device, &source, frame, out, rows);
+    __atomic_thread_fence(__ATOMIC_ACQUIRE);
+    if (LOAD(&place->sequence) != frame->picture_sequence)
+        return false;
+    STORE(&device->page->counters[COUNT_LAST_PART], part);
+    return true;
 }

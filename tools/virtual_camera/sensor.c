@@ -263,10 +263,12 @@ static void begin_exposure(struct device *device, uint64_t now)
     struct frame copy = *frame;
     device->rendering = true;
     pthread_mutex_unlock(&device->lock);
-    render(device, &copy, buffer->memory + (fits ? copy.layout.offset : 0), buffer->filled_rows);
-    if (!buffer->incomplete)
+    bool drawn = render(device, &copy, buffer->memory + (fits ? copy.layout.offset : 0), buffer->filled_rows);
+    if (!buffer->incomplete && drawn)
         write_chunks(buffer);
     pthread_mutex_lock(&device->lock);
+    if (!drawn)
+        buffer->incomplete = true;
     device->rendering = false;
     if (epoch != device->acquisition_epoch) {
         stream_give_back(device, slot);

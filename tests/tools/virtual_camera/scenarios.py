@@ -708,13 +708,13 @@ def show_and_pulse() -> None:
 
 
 def showing_while_exposing() -> None:
-    """Pictures changed as fast as they can while the camera free-runs: never a frame of two pictures."""
+    """Pictures changed faster than frames come while the camera free-runs: never a whole frame of two pictures."""
     link = control()
     done = threading.Event()
 
     def change() -> None:
         value = 0
-        while not done.is_set():
+        while not done.wait(0.0005):
             value = (value + 1) % 256
             link.show(0, np.full((ROWS, COLUMNS), value, np.uint8))
 
