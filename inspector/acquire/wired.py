@@ -15,6 +15,7 @@ from inspector.parts import FrameRef
 from inspector.wire import Capture, CaptureFailed, Pulse, PulseCount
 
 READ_NS = 20_000_000  # the trigger counter is read no more often than so
+SOON_NS = 4_000_000  # but so often, or 8 times in a window, while a verdict may wait for it
 TELL_NS = 50_000_000  # and told at least so often: that no pulse came is an answer, too
 CLEARLY = 4
 UNREAD_LIMIT = 2  # so often in a row the counter may fail to be read
@@ -30,14 +31,15 @@ class Wired:
         self._at = context
         self._window_ns = window_ms * 1_000_000
         self._seen: deque[tuple[int, int | None]] = deque(maxlen=REMEMBERED)
-        self._closes_ns: deque[int] = deque(maxlen=64)  # ends of windows that began with a pulse
+        self._soon_ns = max(SOON_NS, self._window_ns // 8)
+        self._awaited: deque[tuple[int, int]] = deque(maxlen=64)  # when a part's window may close: from, to
         self._told: int | None = None
         self._told_ns = self._read_ns = self._unread = 0
 
     def begin(self) -> None:
         """The camera streams, and has sent nothing yet."""
         self._seen.clear()
-        self._closes_ns.clear()
+        self._awaited.clear()
         self._told = None
         self._read_ns = 0
 
@@ -92,16 +94,18 @@ class Wired:
         timed: bool = True,
     ) -> None:
         self._at.channel.send(Pulse(frame, frame_id, trigger_count, exposed_ns, why, timed))
-        self._closes_ns.append(exposed_ns + self._window_ns)
+        # the message may lie a window before or after the pulse, and its own window closes one later
+        until_ns = exposed_ns + 2 * self._window_ns + self._soon_ns
+        self._awaited.append((exposed_ns + self._window_ns // 2, until_ns))
 
     def _count(self) -> None:
-        """The camera's own counter: when it moved, and as soon as the window of a pulse has closed."""
+        """The camera's own counter: when it moved, and again and again while a part's window may close."""
         now = time.monotonic_ns()
-        closed = bool(self._closes_ns) and now > self._closes_ns[0]
-        if not closed and now - self._read_ns < READ_NS:
+        awaited = bool(self._awaited) and now > self._awaited[0][0]
+        if now - self._read_ns < (self._soon_ns if awaited else READ_NS):
             return
-        while self._closes_ns and now > self._closes_ns[0]:
-            self._closes_ns.popleft()
+        while self._awaited and now > self._awaited[0][1]:
+            self._awaited.popleft()
         self._read_ns = now
         try:
             value = self._at.camera.pulses()
@@ -111,6 +115,6 @@ class Wired:
                 raise
             return  # it is read again in a moment: one call that fails costs no part
         self._unread = 0
-        if value is not None and (closed or value != self._told or now - self._told_ns >= TELL_NS):
+        if value is not None and (awaited or value != self._told or now - self._told_ns >= TELL_NS):
             self._told, self._told_ns = value, now
             self._at.channel.send(PulseCount(value, now))
