@@ -129,6 +129,10 @@ class Counted(Announced):
                 return
         super()._settle(claim, now_ns)
 
+    def _shifted(self, claim: Claim, seen: Seen) -> bool:
+        """The leading camera's count is the number; the others' must keep step with it."""
+        return seen.camera != self.lead and super()._shifted(claim, seen)
+
     def _fail(self, claim: Claim, text: str, *, ambiguous: bool = False, alarmed: bool = False) -> None:
         super()._fail(claim, text, ambiguous=ambiguous, alarmed=alarmed)
         if ambiguous:

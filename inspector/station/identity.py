@@ -316,7 +316,9 @@ class Announced(Books):
         track = self.tracks[seen.camera]
         before, track.lead_of = track.lead_of, claim.number - seen.count
         if before is None:
-            moving = any(claim.at_ns - MOVING_NS < c.at_ns < claim.at_ns for c in self._claims)
+            since_ns = seen.exposed_ns - MOVING_NS
+            moving = any(since_ns < c.at_ns < claim.at_ns for c in self._claims)
+            moving = moving or any(since_ns < s.exposed_ns < seen.exposed_ns for s in track.recent)
             track.proving = PROVING if moving else 0
         elif before != track.lead_of:
             track.proving = PROVING

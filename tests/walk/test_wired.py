@@ -87,6 +87,7 @@ def test_announced_parts(make_walk: Callable[..., Walk]) -> None:
 def test_announced_two_pulses_at_once_are_nobodys(make_walk: Callable[..., Walk]) -> None:
     walk = wired(make_walk, mode="announced", announced="before")
     cmd_id = walk.plc.trigger("B1")
+    time.sleep(0.03)  # it must be there before the pulse
     walk.control.pulse(0)
     time.sleep(0.02)
     walk.control.pulse(0)

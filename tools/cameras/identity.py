@@ -366,8 +366,9 @@ class Plc:
                 if unheard and (not self._wired or "lost pulse" in sent.faults):
                     continue  # neither a message nor a pulse: there was no part for the station
                 ids = {sent.part_id}
-                if unheard and n - 1 in self.sent:
-                    ids.add(self.sent[n - 1].part_id)  # its pulse is told as the one after this part's
+                before = next((m for m in range(n - 1, 0, -1) if self.sent[m].announced), None)
+                if unheard and before:
+                    ids.add(self.sent[before].part_id)  # its pulse is told as one after this part's
                 if fault == "extra frame" and not self._wired and n + 1 in self.sent:
                     ids.add(self.sent[n + 1].part_id)  # it is found when the next one is fired
                 if ids & words:
