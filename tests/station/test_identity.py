@@ -411,17 +411,16 @@ def test_counted_a_camera_that_was_away_ends_the_agreement() -> None:
 
 
 # --- everything at once
-@pytest.mark.parametrize("cameras", [("top",), ("top", "side")])
-@pytest.mark.parametrize("counter", [True, False])
+@pytest.mark.parametrize(("counter", "cameras"), [(True, ("top",)), (False, ("top",)), (True, ("top", "side"))])
 @pytest.mark.parametrize("mode", MODES)
 def test_no_part_gets_another_parts_picture(mode: str, counter: bool, cameras: tuple[str, ...]) -> None:
     belt = Belt(mode, Rates.all(0.01), cameras=cameras, counter=counter, seed=11)
-    belt.run(1500)
+    belt.run(500)
     assert belt.wrong == []
     assert all(t.state in ("settled", "failed", "refused by the PLC") for t in belt.told.values())
-    assert set(range(1, 1501)) - belt.touched - belt.good == set() or mode == "start"
+    assert set(range(1, 501)) - belt.touched - belt.good == set() or mode == "start"
     assert belt.frames_out == belt.frames_back  # every slot is accounted for
-    assert len(belt.alarms) >= len([t for t in belt.told.values() if t.state == "failed"]) > 20
+    assert len(belt.alarms) >= len([t for t in belt.told.values() if t.state == "failed"]) > 8
 
 
 @pytest.mark.parametrize("mode", MODES)
