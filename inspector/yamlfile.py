@@ -11,12 +11,13 @@ from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.constructor import DuplicateKeyError
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
-from ruamel.yaml.events import AliasEvent
+from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent
 from ruamel.yaml.scalarbool import ScalarBoolean
 from ruamel.yaml.scalarfloat import ScalarFloat
 from ruamel.yaml.scalarint import ScalarInt
 
 MAX_BYTES = 1024 * 1024
+MAX_DEPTH = 50  # of keys and lists in each other; the parser's time grows with its square
 M = TypeVar("M", bound=BaseModel)
 
 
@@ -36,10 +37,8 @@ class YamlFile:
         yaml = YAML(typ="rt", pure=True)
         yaml.version = (1, 2)
         try:
-            _refuse_aliases(path, text)
+            _refuse_traps(path, text)
             tree = yaml.load(text)
-        except RecursionError:
-            raise FileError([f"{path}: not valid YAML: nested too deeply"]) from None
         except DuplicateKeyError as error:
             line = error.problem_mark.line + 1 if error.problem_mark else 0
             what = str(error.problem or "duplicate key").split(" with value")[0]
@@ -157,14 +156,18 @@ def _own(node: Any, key: str | int) -> Any:
     return next((k for k in node if not isinstance(k, str) and str(_plain(k)) == key), key)
 
 
-def _refuse_aliases(path: Path, text: str) -> None:
+def _refuse_traps(path: Path, text: str) -> None:
     """An alias can make a small file endless, and a value that stands elsewhere can't be read where it counts."""
     yaml = YAML(typ="rt", pure=True)
     yaml.version = (1, 2)
+    depth = 0
     for event in yaml.parse(text):
+        line = event.start_mark.line + 1 if event.start_mark else 0
         if isinstance(event, AliasEvent) or getattr(event, "anchor", None):
-            line = event.start_mark.line + 1 if event.start_mark else 0
             raise FileError([f"{path}:{line}: anchors and aliases (& and *) are not allowed"])
+        depth += isinstance(event, CollectionStartEvent) - isinstance(event, CollectionEndEvent)
+        if depth > MAX_DEPTH:
+            raise FileError([f"{path}:{line}: nested too deeply: more than {MAX_DEPTH} keys and lists in each other"])
 
 
 def _plain(node: Any) -> Any:

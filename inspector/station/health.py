@@ -34,6 +34,7 @@ WAITING_BOUND = 100  # parts that wait while a recipe's limits are read
 REPEAT_PARTS = 25  # an alarm's figures are brought up to date so often
 WRITE_LIMIT_S = 2.0
 POSITION = ("x", "y", "angle")
+LIMITS = ("centre", "sigma", "lower", "upper", "level", "average", "average_lower", "average_upper")
 
 
 class Store(Protocol):
@@ -303,7 +304,7 @@ def _chart(charts: Charts, n: int, last: int) -> dict[str, Any]:
     learned = bool(np.isfinite(charts.sigma[n]))
     centre, sigma, average = float(charts.centre[n]), float(charts.sigma[n]), float(charts.average[n])
     state = ("low", "steady", "high")[int(charts.out[n]) + 1] if learned else "learning"
-    limits: dict[str, float | None] = dict.fromkeys(("centre", "sigma", "lower", "upper", "level", "average"))
+    limits: dict[str, float | None] = dict.fromkeys(LIMITS)
     reading = charts.reading(key)
     if learned and reading is not None:
         limits = {

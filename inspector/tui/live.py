@@ -349,6 +349,8 @@ class LiveCamera(App[None], inherit_bindings=False):
         return self.sight.region(self.picture.size, self._room) if self.picture is not None else None
 
     def _look(self) -> None:
+        if not self.query(Window):  # the timer's last turn, when the screen is already being taken down
+            return
         region = self._region()
         came = self._source.newest(region)
         if came is not None and not self.frozen:
