@@ -26,11 +26,11 @@ demo: ## a whole inspection station on this computer: simulated PLC, virtual cam
 	@sh tools/setup.sh
 	@$(RUN) -m inspector demo $(if $(PARTS),--parts $(PARTS)) $(if $(RATE),--rate $(RATE)) $(if $(PORT),--port $(PORT))
 
-test: ## style, types and every test, with coverage
+test: ## style, types and every test
 	@sh tools/setup.sh test
 	@$(RUN) -m ruff check .
 	@$(RUN) -m mypy
-	@$(PYTEST) --cov --cov-report=term:skip-covered $(TESTS)
+	@$(PYTEST) $(TESTS)
 
 setup: ## the set-up alone
 	@sh tools/setup.sh

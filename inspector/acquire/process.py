@@ -126,6 +126,7 @@ class CameraLoop:
         shots, self._next_shots = self._next_shots, None
         if shots is None or shots == self._at.shots:
             return
+        self._work.tell()  # a new plan may take its time
         anew = self._wired and any(shot.user_set for shot in (*shots, *self._at.shots))
         self._at.shots = shots
         self._try_at = 0.0  # what could not be done may be possible now

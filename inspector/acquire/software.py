@@ -32,11 +32,12 @@ class Software:
         self._next_count: int | None = None
         self._fired = False  # something of this part, and nothing was thrown away since
         self._suspect = False  # a picture speaks against the settings
+        self._untold: Captured | None = None  # the part before's pictures, told while the next one is exposed
 
     @property
     def busy(self) -> bool:
-        """True while a part waits for its pictures."""
-        return bool(self._wanted)
+        """True while a part waits for its pictures, or the station for a part's."""
+        return bool(self._wanted) or self._untold is not None
 
     def begin(self) -> None:
         """The camera streams, and has sent nothing yet."""
@@ -50,14 +51,25 @@ class Software:
 
     def refuse(self, why: str) -> None:
         """The camera is gone: no part gets its pictures."""
+        self.tell()
         while self._wanted:
             self._fail(self._wanted.popleft(), InspectionFault(Code.CAMERA_LOST, why))
 
     def step(self) -> None:
         """The next part's pictures, or nothing. Raises DeviceError."""
-        self._expect_nothing()
         if not self._wanted:
-            return
+            self.tell()
+        self._expect_nothing()
+        if self._wanted:
+            self._next()
+
+    def tell(self) -> None:
+        """Hand over the pictures that were taken last. Where parts come close, this is done during an exposure."""
+        told, self._untold = self._untold, None
+        if told is not None:
+            self._at.channel.send(told)
+
+    def _next(self) -> None:
         capture = self._wanted.popleft()
         frames: list[FrameRef] = []
         self._fired = False
@@ -76,10 +88,11 @@ class Software:
             self._fail(capture, InspectionFault(Code.CAMERA_LOST, str(error)))
             raise
         else:
-            self._at.channel.send(Captured(capture.seq, tuple(frames)))
+            self._untold = Captured(capture.seq, tuple(frames))
             self._at.camera.ready()
 
     def _fail(self, capture: Capture, fault: InspectionFault) -> None:
+        self.tell()
         self._at.channel.send(CaptureFailed(capture.seq, fault.code, fault.text))
 
     def _take_all(self, capture: Capture, frames: list[FrameRef]) -> None:
@@ -108,6 +121,7 @@ class Software:
         who, fired_ns = self._who(number, copy), time.monotonic_ns()
         self._fired = True
         self._at.camera.trigger(number)
+        self.tell()
         limit_ns = min(capture.deadline_ns, fired_ns + self._at.config.frame_limit_ms * 1_000_000)
         while time.monotonic_ns() < limit_ns:
             try:

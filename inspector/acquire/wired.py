@@ -51,6 +51,9 @@ class Wired:
     def refuse(self, why: str) -> None:
         """Nobody waits here."""
 
+    def tell(self) -> None:
+        """Everything was told at once."""
+
     def step(self) -> None:
         """Look at the camera once. Raises DeviceError."""
         try:

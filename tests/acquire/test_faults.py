@@ -127,6 +127,7 @@ async def test_settings_lost_without_a_disconnect_are_never_a_picture(world: Wor
         assert "TriggerMode[TriggerSelector=FrameStart]: wanted On, found Off" in told, told
 
 
+@pytest.mark.parametrize("world", ["GEV"], indirect=True)  # it takes two rounds through the settings
 async def test_one_register_that_could_not_be_read_disturbs_nobody(world: World) -> None:
     async with running(world.camera()) as rig:
         await _good(rig, 1)

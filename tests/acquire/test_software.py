@@ -48,6 +48,30 @@ async def test_exactly_one_copy_goes_into_the_ring(world: World) -> None:
         assert before.generation > first.frames[0].generation
 
 
+@pytest.mark.parametrize(
+    ("next_age_ms", "fault"),
+    [
+        (0.0, {}),
+        (5000.0, {}),
+        (0.0, {"fault": "DropFrame"}),
+        (0.0, {"fault": "PortError", "feature": "TriggerSoftware"}),
+    ],
+    ids=["good", "too late", "lost", "not fired"],
+)
+async def test_a_part_is_told_whatever_becomes_of_the_next_one(
+    world: World, next_age_ms: float, fault: dict[str, Any]
+) -> None:
+    """Where parts come close, the pictures of one are told while the next is exposed."""
+    async with running(world.camera(frame_limit_ms=60)) as rig:
+        if fault:
+            rig.control.arm(0, skip=1, **fault)
+        first, after = await asyncio.gather(rig.ask(), rig.ask(age_ms=next_age_ms))
+        assert isinstance(first, Captured)
+        assert isinstance(after, CaptureFailed if next_age_ms or fault else Captured)
+        answers = [m for m in rig.said if isinstance(m, (Captured, CaptureFailed))]
+        assert answers == [first, after]
+
+
 async def test_random_faults_never_show_another_part(world: World) -> None:
     """Every picture that is handed over is the asked part's, by the number in its pixels."""
     chance = random.Random(20)

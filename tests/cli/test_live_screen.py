@@ -126,7 +126,7 @@ async def test_zoom_to_one_to_one_move_and_back() -> None:
     desk = Desk()
     app = LiveCamera("top", desk)
     async with app.run_test(size=(80, 24)) as pilot:
-        desk.lay(scene())
+        desk.lay(scene(rows=384, columns=480))
         await look(pilot, app)
         whole = float(value(text(app), "saturated").rstrip("%"))
         for _ in range(5):
@@ -135,19 +135,19 @@ async def test_zoom_to_one_to_one_move_and_back() -> None:
         await look(pilot, app)
         x, y, wide, high = desk.regions[-1] or (0, 0, 0, 0)
         assert (wide, high) == app.query_one(Window).room
-        assert abs(x + wide / 2 - 320) <= 1 and abs(y + high / 2 - 256) <= 1
+        assert abs(x + wide / 2 - 240) <= 1 and abs(y + high / 2 - 192) <= 1
         assert value(text(app), "mean") == "180.0 of 255"  # inside the square, and nothing else
         assert value(text(app), "focus").startswith("0.00")
-        for _ in range(26):
+        for _ in range(19):
             await pilot.press("left", "up")
         await look(pilot, app)
         assert desk.regions[-1] == (0, 0, wide, high)
         assert float(value(text(app), "saturated").rstrip("%")) == 100.0
         assert value(text(app), "focus") == "0.00 0% of peak"  # one grey: nothing to be sharp
-        for _ in range(48):
+        for _ in range(36):
             await pilot.press("right", "down")
         await look(pilot, app)
-        assert desk.regions[-1] == (640 - wide, 512 - high, wide, high)
+        assert desk.regions[-1] == (480 - wide, 384 - high, wide, high)
         for _ in range(5):
             await pilot.press("minus")
         await look(pilot, app)

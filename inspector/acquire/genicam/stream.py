@@ -23,7 +23,7 @@ _IMAGE = (gentl.PAYLOADTYPE_INFO_IDS.PAYLOAD_TYPE_IMAGE, gentl.PAYLOADTYPE_INFO_
 _MULTI_PART = gentl.PAYLOADTYPE_INFO_IDS.PAYLOAD_TYPE_MULTI_PART
 _PICTURES = (gentl.PARTDATATYPE_IDS.PART_DATATYPE_2D_IMAGE,)
 _BIG_ENDIAN = 2  # PIXELENDIANNESS_BIG
-_EVENT_MS = 1  # one look; in the producer's code Python stands still, pings too
+_EVENT_MS = 3  # one look, longer than most exposures; in the producer's code Python stands still, pings too
 
 
 class Stream:
