@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -93,6 +94,7 @@ class Plc:
         self._wired = self.mode != "command"
         self._plc_part = 0
         self._pulse_ns = 0
+        self._placed_s = 0.0
         self._differs = False
         config = load_station(self._station_file())
         self.config = config
@@ -156,9 +158,7 @@ class Plc:
     def tell(self, verdict: Verdict, *, dup: bool = False) -> bool:
         number = verdict.part.trigger.part_id
         apart_ns = abs(verdict.part.trigger.received_ns - self._pulse_ns)  # the PLC sees it in t_ms
-        if self.mode == "counted, start" and (
-            number != str(self._plc_part) or apart_ns > self.window_ms * 1_000_000
-        ):
+        if self.mode == "counted, start" and (number != str(self._plc_part) or apart_ns > self.window_ms * 1_000_000):
             self._differs = True  # the PLC's rule for this mode: another number or another time ends the agreement
             self.by_plc += verdict.outcome is Outcome.PASS
             return True
@@ -195,12 +195,12 @@ class Plc:
         await asyncio.sleep(0.3)
         n = 0
         while n < self.parts:
-            began = time.monotonic()
+            self._placed_s = time.monotonic()
             if self.mode != "counted, start" or self._agreed():
                 n += 1
                 await self._part(n)
-            # however late this process was woken: parts don't come closer than the period
-            await self._rest(began + self.period_ms / 1000)
+            # however late this process was woken: a part stands for the period after the PLC has told of it
+            await self._rest(self._placed_s + self.period_ms / 1000)
         await asyncio.sleep(0.5)
         await self._until(lambda: not self.line.depth and not self._open_claims(), "all verdicts")
         await asyncio.sleep(2.2)  # what is held back until the next count
@@ -271,6 +271,7 @@ class Plc:
                 self.control.arm(0, "ExtraTrigger", delay_ms=int(self._random.uniform(0, self.period_ms)))
             for _ in range(messages):
                 self._message(n)
+            self._placed_s = time.monotonic()
 
     async def _wired_part(self, n: int, messages: int, extra: bool) -> None:
         """Message and pulse in either order; then the empty belt, where an extra pulse finds nothing."""
@@ -286,12 +287,14 @@ class Plc:
             self._message(n)
         if messages > 1:
             asyncio.get_running_loop().call_later(self._random.uniform(0, 0.02), self._message, n)
-        at = time.monotonic()  # the part stands there as long as its picture may be taken
+        at = self._placed_s = time.monotonic()  # the part stands there as long as its picture may be taken
         await self._rest(at + (self.window_ms + 1) / 1000)
         self.control.show(0, self._belt, 0)
         if extra:
             await asyncio.sleep(self._random.uniform(0, 0.002))
             self.control.pulse(0)
+            # a pulse in the camera's dead time just before a part's own would be the part's, and show its place
+            await asyncio.sleep((self.window_ms + 1) / 1000)
         await self._rest(at + (2 * self.window_ms + 1) / 1000)
 
     def _message(self, n: int) -> None:
@@ -334,7 +337,7 @@ class Plc:
         if self.mode == "counted, start":
             expected = set()  # it can't be told of any part; what is missing the PLC rejects by its timer
         several = [i for i, told in by_id.items() if len(told) != 1]
-        named, unnamed = self._named()
+        named, unnamed = self._named(by_id)
         kept, counted = recount(self.folder / "ledger.db")
         return {
             "mode": self.mode, "parts": len(self.sent), "announced": len(expected),
@@ -350,7 +353,7 @@ class Plc:
             "camera": vars(self.control.counters(0)), "troubles": dict(self.troubles),
         }  # fmt: skip
 
-    def _named(self) -> tuple[int, list[str]]:
+    def _named(self, by_id: Mapping[str, Sequence[Verdict]]) -> tuple[int, list[str]]:
         """Imbalances whose part an alarm is about, and those that none is about."""
         words = {m[1] for text in self.alarms for m in _ABOUT.finditer(text)}
         named, unnamed = 0, []
@@ -369,12 +372,18 @@ class Plc:
                 before = next((m for m in range(n - 1, 0, -1) if self.sent[m].announced), None)
                 if unheard and before:
                     ids.add(self.sent[before].part_id)  # its pulse is told as one after this part's
-                if fault == "extra frame" and not self._wired and n + 1 in self.sent:
-                    ids.add(self.sent[n + 1].part_id)  # it is found when the next one is fired
+                if fault == "extra frame" and not self._wired:
+                    # it is found when the next one is fired; a part that was not exposed leaves it to the next
+                    after = [m for m in range(n + 1, n + 9) if m in self.sent and self.sent[m].announced]
+                    ids.update(self.sent[m].part_id for m in after[: 1 + ("lost pulse" in sent.faults)])
+                if fault == "lost frame" and "lost pulse" in sent.faults and n + 1 in self.sent:
+                    ids.add(self.sent[n + 1].part_id)  # without a pulse there was no frame: the next one's was lost
                 if ids & words:
                     named += 1
                 else:
-                    unnamed.append(f"{sent.part_id} {sent.faults}")
+                    near = [self.sent[m].part_id for m in range(n, n + 3) if m in self.sent]
+                    answers = [f"{i}: {v.text}" for i in near for v in by_id.get(i, [])]
+                    unnamed.append(f"{sent.part_id} {sent.faults} {answers}")
         return named, unnamed
 
 
@@ -405,6 +414,8 @@ def main() -> int:
             print(f"{mode}: ended with status {process.returncode}", file=sys.stderr)
             return 1
         found.append(json.loads(output))
+        for what in ("wrong", "belt", "not named", "alarms", "books", "camera", "troubles"):
+            print(f"{mode}: {what}: {found[-1][what]}", file=sys.stderr)
     text = _report(given, found, time.monotonic() - began)
     print(text)
     if given.write:
