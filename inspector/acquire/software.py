@@ -57,8 +57,9 @@ class Software:
 
     def step(self) -> None:
         """The next part's pictures, or nothing. Raises DeviceError."""
-        if not self._wanted:
+        if self._untold is not None and not self._wanted:
             self.tell()
+            self._at.camera.ready()
         self._expect_nothing()
         if self._wanted:
             self._next()
@@ -74,6 +75,8 @@ class Software:
         frames: list[FrameRef] = []
         self._fired = False
         try:
+            if self._untold is not None:
+                self._at.camera.ready()
             self._take_all(capture, frames)
         except InspectionFault as fault:
             self._at.slots.grant(f.slot for f in frames)
@@ -89,7 +92,6 @@ class Software:
             raise
         else:
             self._untold = Captured(capture.seq, tuple(frames))
-            self._at.camera.ready()
 
     def _fail(self, capture: Capture, fault: InspectionFault) -> None:
         self.tell()

@@ -70,6 +70,16 @@ async def test_each_view_has_its_own_exposure_and_gain(world: World) -> None:
         assert rig.changes == [] and rig.fresh
 
 
+async def test_parts_that_wait_for_each_other_have_all_their_views(world: World) -> None:
+    """The part before is told while the first view of the next one is exposed."""
+    async with running(world.camera(features=_with_sets(), slots=12)) as rig:
+        await _planned(rig, *BRACKET)
+        for answer in await asyncio.gather(*(rig.ask() for _ in range(3))):
+            assert isinstance(answer, Captured), answer
+            assert [f.exposure_us for f in answer.frames] == [2000.0, 500.0, 1000.0, 1000.0]
+        assert rig.strays == {} and all(state.fresh for state in rig.states)
+
+
 async def test_each_view_has_its_light(world: World) -> None:
     for light, grey in ((2, 110), (3, 220)):
         world.control.show(0, np.full((ROWS, COLUMNS), grey, np.uint8), light, light=light)
