@@ -1,6 +1,7 @@
 """The stored vectors (see ``vectors/README.md``) and how their descriptions become payloads.
 
-``python -m tests.plc.sparkplug.stored`` writes the bytes that this code makes of every description, for npm to read.
+``python -m tests.plc.sparkplug.stored`` writes what this code makes of every description, and an edge node's
+session, for npm to read.
 """
 
 from __future__ import annotations
@@ -10,8 +11,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from inspector.plc.contract import PackState, StationState
+from inspector.plc.sparkplug.node import EdgeNode, Result
 from inspector.plc.sparkplug.payload import DataType, Metric, Payload, encode
+from tests.plc.examples import failed
 
+NOW_MS = 1_778_596_310_123
 VECTORS = Path(__file__).parent / "vectors"
 NOT_ENCODED = {"UInt32 as npm puts it", "data set", "template"}  # types that are read over, or refused
 
@@ -56,9 +61,30 @@ def _metric(metric: dict[str, Any]) -> Metric:
     )  # fmt: skip
 
 
+def session() -> dict[str, bytes]:
+    """The messages of one edge node's session."""
+    node = EdgeNode("plant", "press2", "top", properties={"Version": "0.1.0", "Serial": "ST-0042"})
+    said = [node.will(NOW_MS)]
+    said += node.connected(NOW_MS).publish
+    said += node.result(Result.of(failed(), t_ms=52), now_ms=NOW_MS + 60).publish
+    ready = StationState(PackState.EXECUTE, True, False, 7, 3, "3fa9", 4711, 0, 86400)
+    said += node.state(ready, now_ms=NOW_MS + 70).publish
+    said += node.counters({"total": 1, "fail": 1}, now_ms=NOW_MS + 80).publish
+    past = Result(4700, "A004700", 1, 0, 0.0, 48, 7, NOW_MS - 9_000)
+    said += node.result(past, now_ms=NOW_MS + 90, historical=True).publish
+    said += node.received(node.subscriptions[0][0], rebirth(), now_ms=NOW_MS + 100).publish
+    said += node.stop(NOW_MS + 110).publish
+    return {f"session {index}: {message.topic}": message.payload for index, message in enumerate(said)}
+
+
+def rebirth(value: bool = True) -> bytes:
+    """A host's NCMD."""
+    return encode(Payload(NOW_MS, (Metric("Node Control/Rebirth", value, DataType.BOOLEAN, timestamp_ms=NOW_MS),)))
+
+
 def ours() -> dict[str, bytes]:
-    """What this code makes of npm's descriptions."""
-    return {
+    """What this code makes of npm's descriptions, and of an edge node's session."""
+    return session() | {
         vector["name"]: encode(described(vector["payload"]))
         for vector in load("npm.json")
         if vector["name"] not in NOT_ENCODED
