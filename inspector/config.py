@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from inspector.yamlfile import FileError, YamlFile
 
@@ -20,6 +20,30 @@ class Model(BaseModel):
     """Unknown keys are errors: a typo must not be a silent default."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class CompactConfig(Model):
+    """What a PLC without a JSON parser reads and sends instead; all of it is off unless it is asked for."""
+
+    result_c: bool = Field(False, description="Publish `result/c`, the verdict as text with fixed offsets.")
+    result_b: bool = Field(False, description="Publish `result/b`, the verdict as 12 bytes with a CRC.")
+    cmd_c: bool = Field(False, description="Take commands as text on `cmd/c`.")
+    hb_c: bool = Field(False, description="Publish `hb/c`, a counter of one byte, with each heartbeat.")
+    id_width: Literal[16, 24, 32] = Field(
+        16, description="Characters of the part id in `result/c`; a longer part id is refused (400)."
+    )
+    nul_end: bool = Field(False, description="A NUL behind `result/c`, for a PLC whose strings end so.")
+
+    @model_validator(mode="after")
+    def _only_what_is_used(self) -> CompactConfig:
+        if not self.result_c and {"id_width", "nul_end"} & self.model_fields_set:
+            raise ValueError("`id_width` and `nul_end` need `result_c: true`, they say how it is written")
+        return self
+
+    @property
+    def id_max(self) -> int:
+        """Most characters of a part id; 32 where no text of fixed width holds it."""
+        return self.id_width if self.result_c else 32
 
 
 class PlcConfig(Model):
@@ -36,6 +60,7 @@ class PlcConfig(Model):
     key_file: Path | None = Field(None, description="This station's key.")
     keepalive_s: int = Field(5, ge=2, le=60, description="MQTT keep-alive.")
     heartbeat_s: float = Field(1.0, ge=0.1, le=2.0, description="Period of `hb`.")
+    compact: CompactConfig = Field(default_factory=CompactConfig, description="Twins for weak PLCs.")
 
 
 class CameraConfig(Model):

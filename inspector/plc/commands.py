@@ -128,7 +128,7 @@ def parse_command(name: str, payload: bytes, retained: bool) -> Command:
 
     Raises :class:`CommandError` 401 for a retained message, 400 for everything else that is wrong with it.
     """
-    shown = _show(name) if _bad_text(name, ID_MAX) else name
+    shown = show(name) if bad_text(name, ID_MAX) else name
     if retained:
         raise CommandError(
             Code.RETAINED_OR_EXPIRED,
@@ -139,9 +139,7 @@ def parse_command(name: str, payload: bytes, retained: bool) -> Command:
     build = _BUILDERS.get(name)
     if build is None:
         allowed = ", ".join(_BUILDERS)
-        raise CommandError(
-            Code.BAD_COMMAND, f"unknown command {shown}; allowed: {allowed}", shown, *_ids(payload)
-        )
+        raise CommandError(Code.BAD_COMMAND, f"unknown command {shown}; allowed: {allowed}", shown, *_ids(payload))
     try:
         fields = _Fields(_decode(payload))
         fields.schema()
@@ -163,15 +161,15 @@ class _Fields:
     def schema(self) -> None:
         found = self._get("schema", 'text such as "1.0"')
         if not isinstance(found, str) or found.split(".")[0] != SCHEMA_MAJOR:
-            raise _Bad(f'schema: found {_show(found)}, allowed: "{SCHEMA_MAJOR}.x"')
+            raise _Bad(f'schema: found {show(found)}, allowed: "{SCHEMA_MAJOR}.x"')
 
     def id(self, key: str) -> str:
         found = self._get(key, f"text of 1 to {ID_MAX} characters")
         if not isinstance(found, str):
-            raise _Bad(f"{key}: found {_show(found)}, allowed: text of 1 to {ID_MAX} characters")
-        complaint = _bad_text(found, ID_MAX)
+            raise _Bad(f"{key}: found {show(found)}, allowed: text of 1 to {ID_MAX} characters")
+        complaint = bad_text(found, ID_MAX)
         if complaint:
-            raise _Bad(f"{key}: found {_show(found)}: {complaint}")
+            raise _Bad(f"{key}: found {show(found)}: {complaint}")
         return found
 
     def optional_id(self, key: str) -> str:
@@ -180,7 +178,7 @@ class _Fields:
     def integer(self, key: str, low: int, high: int) -> int:
         found = self._get(key, f"a whole number {low}..{high}")
         if isinstance(found, bool) or not isinstance(found, int) or not low <= found <= high:
-            raise _Bad(f"{key}: found {_show(found)}, allowed: a whole number {low}..{high}")
+            raise _Bad(f"{key}: found {show(found)}, allowed: a whole number {low}..{high}")
         return found
 
     def optional_integer(self, key: str, low: int, high: int) -> int | None:
@@ -226,7 +224,7 @@ def _decode(payload: bytes) -> dict[str, Any]:
     except ValueError as error:  # a number of thousands of digits
         raise _Bad(f"payload is not JSON: {error}") from None
     if not isinstance(tree, dict):
-        raise _Bad(f"payload is {_show(tree)}, wanted an object in braces")
+        raise _Bad(f"payload is {show(tree)}, wanted an object in braces")
     return tree
 
 
@@ -235,7 +233,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(members) != len(pairs):
         keys = [key for key, _ in pairs]
         twice = next(key for key in keys if keys.count(key) > 1)
-        raise _Bad(f"{_show(twice)}: stands twice")
+        raise _Bad(f"{show(twice)}: stands twice")
     return members
 
 
@@ -250,13 +248,13 @@ def _ids(payload: bytes) -> tuple[str, str]:
     except _Bad:
         return "", ""
     cmd_id, part_id = (
-        value if isinstance(value, str) and not _bad_text(value, ID_MAX) else ""
+        value if isinstance(value, str) and not bad_text(value, ID_MAX) else ""
         for value in (tree.get("cmd_id"), tree.get("part_id"))
     )
     return cmd_id, part_id
 
 
-def _bad_text(text: str, limit: int) -> str:
+def bad_text(text: str, limit: int) -> str:
     """What is wrong with an id, "" when nothing is. Quotes and backslashes would need escapes on the wire."""
     if not text:
         return f"empty, allowed: 1 to {limit} characters"
@@ -267,7 +265,7 @@ def _bad_text(text: str, limit: int) -> str:
     return ""
 
 
-def _show(value: Any) -> str:
+def show(value: Any) -> str:
     """A found value as short ASCII for an error sentence."""
     if isinstance(value, dict):
         return "an object"

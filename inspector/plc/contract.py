@@ -15,7 +15,7 @@ from enum import IntEnum
 from json.encoder import encode_basestring_ascii
 from typing import Any, Literal
 
-from inspector.codes import reason_of
+from inspector.codes import RECIPE_CODE_MIN, reason_of
 from inspector.parts import Check, Finding, FrameRef, Outcome, Verdict
 from inspector.plc.commands import (
     COMMAND_LIMIT_BYTES,
@@ -71,9 +71,12 @@ class Topics:
             )
         self.base = base
         self.result = f"{base}/result"
+        self.result_c = f"{base}/result/c"
+        self.result_b = f"{base}/result/b"
         self.record = f"{base}/record"
         self.state = f"{base}/state"
         self.hb = f"{base}/hb"
+        self.hb_c = f"{base}/hb/c"
         self.ack = f"{base}/ack"
         self.event = f"{base}/event"
         self.counters = f"{base}/counters"
@@ -146,7 +149,8 @@ def result_payload(verdict: Verdict, *, t_ms: int, dup: bool = False) -> bytes:
     ``t_ms`` is the time from the trigger's receipt to now. ``dup`` marks a stored answer sent again.
     """
     members = _result_members(verdict, t_ms=t_ms, dup=dup)
-    return _fit(members, ("reason", "cls"), RESULT_LIMIT_BYTES)
+    words = verdict.code >= RECIPE_CODE_MIN  # a system code's reason is the contract's own, and short
+    return _fit(members, ("reason", "cls") if words else ("cls", "reason"), RESULT_LIMIT_BYTES)
 
 
 def record_payload(verdict: Verdict, *, t_ms: int, late: bool, image: str = "") -> bytes:
@@ -246,9 +250,7 @@ def ack_payload(
     return _fit(members, ("text",), RESULT_LIMIT_BYTES)
 
 
-def event_payload(
-    level: Literal["info", "warn", "alarm"], code: int, text: str, *, ts: str | None = None
-) -> bytes:
+def event_payload(level: Literal["info", "warn", "alarm"], code: int, text: str, *, ts: str | None = None) -> bytes:
     """Something that happened. ``ts``: UTC text, None for now."""
     members: dict[str, Any] = {
         "schema": SCHEMA, "ts": ts or utc_now(), "level": level, "code": code, "text": text[:TEXT_MAX],
@@ -262,7 +264,14 @@ def counters_payload(counters: Mapping[str, int], *, boot: str, ts: str | None =
 
 
 def info_payload(
-    *, version: str, serial: str, station: str, recipes: Iterable[int], boot: str, ts: str | None = None
+    *,
+    version: str,
+    serial: str,
+    station: str,
+    recipes: Iterable[int],
+    boot: str,
+    id_max: int = ID_MAX,
+    ts: str | None = None,
 ) -> bytes:
     """Who is there and what it can take. ``recipes`` becomes text, ``"7,8"``, because it is a flat object."""
     return _json(
@@ -277,7 +286,7 @@ def info_payload(
             "boot": boot,
             "recipes": ",".join(str(number) for number in recipes),
             "commands": ",".join(COMMANDS),
-            "id_max": ID_MAX,
+            "id_max": id_max,
             "command_max_bytes": COMMAND_LIMIT_BYTES,
             "result_max_bytes": RESULT_LIMIT_BYTES,
             "deadline_min_ms": DEADLINE_MIN_MS,

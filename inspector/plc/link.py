@@ -30,11 +30,10 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from inspector.config import PlcConfig
 from inspector.plc.commands import COMMAND_LIMIT_BYTES, ID_MAX
+from inspector.plc.compact import Twins
 from inspector.plc.contract import OFFLINE, Topics, utc_now
 
-RECORDS_IN_FLIGHT = (
-    12  # brokers take 20 unacknowledged messages at a time; results need room beside the records
-)
+RECORDS_IN_FLIGHT = 12  # brokers take 20 unacknowledged messages at a time; results need room beside the records
 IN_FLIGHT = 20
 QUEUED = 64
 PENDING_MESSAGES = 500  # commands on their way from paho's thread to the event loop
@@ -49,6 +48,7 @@ ABANDONED_MAX = 4
 EXPIRY_S = {"record": 7 * 86400, "hb": 2, "ack": 10, "event": 3600}
 NOBODY = 0x10
 NOT_AUTHORISED = 0x87
+NO_TWINS = Twins()
 PASSWORD_MAX_BYTES = 1024
 
 P = ParamSpec("P")
@@ -110,10 +110,12 @@ class PlcLink:
         self._stopping = False
         self._down_since_ns: int | None = time.monotonic_ns()
         self._warned: set[tuple[str, str]] = set()  # what, about what
+        # a weak PLC reads one of the twins alone: nobody listens only when nobody listens to any of them
+        twins = {"result/c": config.compact.result_c, "result/b": config.compact.result_b}
+        self._result_kinds = ("result", *(kind for kind, on in twins.items() if on))
+        self._unheard: set[str] = set()
         self._abandoned: list[_Connection] = []
-        self._handlers = _Handlers(
-            self._up, self._ended, self._received, self._acked, self._dropped, self._fault
-        )
+        self._handlers = _Handlers(self._up, self._ended, self._received, self._acked, self._dropped, self._fault)
         self.commands_dropped = 0
 
     @property
@@ -159,9 +161,17 @@ class PlcLink:
         self._down_since_ns = self._down_since_ns or time.monotonic_ns()
         connection.abort()
 
-    def result(self, payload: bytes, expiry_s: int) -> bool:
-        """Hand over a verdict. False: the link is down, and this verdict must not be offered again."""
-        return self._publish(self._topics.result, payload, "result", qos=1, expiry_s=expiry_s)
+    def result(self, payload: bytes, expiry_s: int, twins: Twins = NO_TWINS) -> bool:
+        """Hand over a verdict, its twins right behind it. False: the link is down, and neither this verdict nor its
+        twins may be offered again.
+        """
+        if not self._publish(self._topics.result, payload, "result", qos=1, expiry_s=expiry_s):
+            return False
+        if twins.text is not None:
+            self._publish(self._topics.result_c, twins.text, "result/c", qos=1, expiry_s=expiry_s)
+        if twins.binary is not None:
+            self._publish(self._topics.result_b, twins.binary, "result/b", qos=1, expiry_s=expiry_s)
+        return True
 
     def record(self, outbox_id: int, payload: bytes) -> bool:
         """Hand over a row of the outbox. False: not now. ``record_acked`` tells when the broker has it;
@@ -175,9 +185,12 @@ class PlcLink:
         """Retained ``state``. False: not handed over; ``link_up`` asks again."""
         return self._publish(self._topics.state, payload, "state", qos=1, retain=True)
 
-    def heartbeat(self, payload: bytes) -> bool:
-        """``hb``. False: the link is down."""
-        return self._publish(self._topics.hb, payload, "hb", qos=0)
+    def heartbeat(self, payload: bytes, counter: bytes | None = None) -> bool:
+        """``hb``, and ``hb/c`` with ``counter``. False: the link is down."""
+        sent = self._publish(self._topics.hb, payload, "hb", qos=0)
+        if sent and counter is not None:
+            self._publish(self._topics.hb_c, counter, "hb", qos=0)
+        return sent
 
     def ack(self, payload: bytes, to: Received | None = None) -> bool:
         """Answer a command, also on the response topic of ``to`` when it has one. False: not handed over."""
@@ -212,18 +225,14 @@ class PlcLink:
             self._ended(connection, trouble)
             self._better("client_rebuilt")  # each one is news
         elif connection.oldest_unacked_s > UNACKED_WARN_S:
-            self._warn(
-                "no_puback", f"the broker has not confirmed a message for {connection.oldest_unacked_s:.1f} s"
-            )
+            self._warn("no_puback", f"the broker has not confirmed a message for {connection.oldest_unacked_s:.1f} s")
         else:
             self._better("no_puback")
 
     # --- called by the connection, in the event loop -------------------------------------------------
     def _connect(self) -> None:
         self._retry = None
-        if (
-            len(self._abandoned) >= ABANDONED_MAX
-        ):  # threads stuck in a name server or a driver: no more of them
+        if len(self._abandoned) >= ABANDONED_MAX:  # threads stuck in a name server or a driver: no more of them
             self._retry = self._loop.call_later(RETRY_S[-1], self._connect)
             self._abandoned = [old for old in self._abandoned if old.alive]
             return
@@ -239,6 +248,7 @@ class PlcLink:
         else:
             self._better("not_authorised", "cmd")
         self._links += 1
+        self._unheard.clear()
         self._down_since_ns = None
         self._better("connect_failed")
         self._tell(self._listener.link_up)
@@ -271,24 +281,32 @@ class PlcLink:
     def _acked(self, connection: _Connection, kind: str, outbox_id: int | None, reason: int) -> None:
         if connection is not self._connection:
             return
-        silent = {"result": "nobody_listens", "record": "no_record_reader"}.get(kind)
         if reason >= 0x80:
             word = "not authorised" if reason == NOT_AUTHORISED else f"reason code 0x{reason:02X}"
             self._warn("not_authorised", f"the broker refused a message on {kind}: {word}", kind)
             return
         self._better("not_authorised", kind)
-        if silent is not None and reason == NOBODY:
-            self._warn(silent, f"no client is subscribed to {kind}")
-        elif silent is not None:
-            self._better(silent)
+        if kind == "record" and reason == NOBODY:
+            self._warn("no_record_reader", "no client is subscribed to record")
+        elif kind == "record":
+            self._better("no_record_reader")
+        elif kind in self._result_kinds:
+            self._heard(kind, reason != NOBODY)
         if outbox_id is not None:
             self._tell(self._listener.record_acked, outbox_id)
 
+    def _heard(self, kind: str, by_somebody: bool) -> None:
+        if by_somebody:
+            self._unheard.discard(kind)
+            self._better("nobody_listens")
+            return
+        self._unheard.add(kind)
+        if self._unheard.issuperset(self._result_kinds):
+            self._warn("nobody_listens", f"no client is subscribed to {', '.join(self._result_kinds)}")
+
     def _dropped(self, count: int) -> None:
         self.commands_dropped += count
-        self._tell(
-            self._listener.warning, "commands_dropped", f"{count} commands dropped: they come too fast"
-        )
+        self._tell(self._listener.warning, "commands_dropped", f"{count} commands dropped: they come too fast")
 
     def _fault(self, where: str, text: str) -> None:
         self._warn("callback_error", text, where)
@@ -552,9 +570,7 @@ class _Connection:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, USER_TIMEOUT_MS)
 
     @_guarded
-    def on_connect(
-        self, client: mqtt.Client, _data: Any, _flags: Any, reason: ReasonCode, _props: Any
-    ) -> None:
+    def on_connect(self, client: mqtt.Client, _data: Any, _flags: Any, reason: ReasonCode, _props: Any) -> None:
         if reason.is_failure:
             self._post(self._end, f"the broker refused the connection: {reason}")
         else:
@@ -567,9 +583,7 @@ class _Connection:
         self._post(self._end, f"no connection to the broker: {text}")
 
     @_guarded
-    def on_subscribe(
-        self, _client: Any, _data: Any, _mid: int, reasons: list[ReasonCode], _props: Any
-    ) -> None:
+    def on_subscribe(self, _client: Any, _data: Any, _mid: int, reasons: list[ReasonCode], _props: Any) -> None:
         refused = next((str(reason) for reason in reasons if reason.is_failure), "")
         self._post(self._subscribed, refused)
 

@@ -14,9 +14,10 @@ from typing import Any, Literal
 
 from inspector import __version__
 from inspector.codes import Code
-from inspector.config import IdentityConfig
+from inspector.config import CompactConfig, IdentityConfig
 from inspector.parts import InspectionFault, Trigger, Verdict
 from inspector.plc import contract
+from inspector.plc.compact import Twins, heartbeat_byte, id_complaint, parse_text, result_binary, result_text
 from inspector.plc.contract import (
     AckCommand,
     Command,
@@ -63,15 +64,18 @@ class Control:
         alarms: Alarms,
         recipes: Callable[[], dict[int, Path]],
         identity: IdentityConfig,
+        compact: CompactConfig,
         station: str,
         boot: str,
         sim: bool,
         changed: Callable[[], None],
     ) -> None:
-        """``recipes`` lists the recipe files by number; ``changed()``: something that screens show has changed."""
+        """``recipes`` lists the recipe files by number; ``compact``: the twins that are on; ``changed()``: something
+        that screens show has changed.
+        """
         self._ledger, self._cameras, self._judge, self._alarms = ledger, cameras, judge, alarms
         self._recipes = recipes
-        self._identity = identity
+        self._identity, self._compact = identity, compact
         self._station, self._boot, self._sim = station, boot, sim
         self._changed = changed
         self._link: PlcLink | None = None
@@ -163,10 +167,21 @@ class Control:
         received = part.trigger.received_ns
         t_ms = round((time.monotonic_ns() - received) / 1e6) if received else part.deadline_ms
         payload = contract.result_payload(verdict, t_ms=max(0, t_ms), dup=dup)
-        told = self._link.result(payload, contract.result_expiry_s(part.deadline_ms))
+        twins = self._twins(verdict, max(0, t_ms), dup)
+        told = self._link.result(payload, contract.result_expiry_s(part.deadline_ms), twins)
         if self._outbox is not None:
             self._outbox.wake()
         return told
+
+    def _twins(self, verdict: Verdict, t_ms: int, dup: bool) -> Twins:
+        on = self._compact
+        warn = self._worst_alarm() <= 2
+        return Twins(
+            result_text(verdict, t_ms=t_ms, dup=dup, warn=warn, id_width=on.id_width, nul_end=on.nul_end)
+            if on.result_c
+            else None,
+            result_binary(verdict, t_ms=t_ms, dup=dup, warn=warn) if on.result_b else None,
+        )
 
     def record(self, verdict: Verdict, *, late: bool = False) -> bytes:
         """The record for the outbox."""
@@ -188,6 +203,7 @@ class Control:
                 station=self._station,
                 recipes=sorted(self._recipes()),
                 boot=self._boot,
+                id_max=self._compact.id_max,
             )
         )
         self._last_state = ()
@@ -226,11 +242,14 @@ class Control:
     def received(self, message: Received) -> None:
         """A message on ``cmd/...``."""
         try:
-            command = contract.parse_command(message.name, message.payload, message.retained)
+            if message.name == "c" and self._compact.cmd_c:
+                command = parse_text(message.payload, message.retained)
+            else:
+                command = contract.parse_command(message.name, message.payload, message.retained)
         except CommandError as error:
             _log.warning("command refused: %s", error.text)
             self._answer(message, error.cmd, error.cmd_id, "refused", code=error.code, text=error.text)
-            if message.name == "trigger" and not message.retained and message.payload:
+            if error.cmd == "trigger" and not message.retained and message.payload:
                 # somebody's part stands there all the same: it gets its verdict; an empty payload is how a
                 # retained message is cleared, and no part
                 self._accept(message, error.part_id, "", None, InspectionFault(error.code, error.text))
@@ -246,6 +265,12 @@ class Control:
     def _trigger(self, message: Received, command: TriggerCommand) -> None:
         if self._identity.mode == "counted":
             text = "trigger: this station counts parts (`identity: counted`); allowed: count"
+            self._answer(message, "trigger", command.cmd_id, "refused", code=Code.BAD_COMMAND, text=text)
+            self._accept(message, command.part_id, "", None, InspectionFault(Code.BAD_COMMAND, text))
+            return
+        unfit = id_complaint(command.part_id, self._compact.id_width) if self._compact.result_c else ""
+        if unfit:  # cut or padded it could be another part's, and a PASS would open the gate for that one
+            text = f"trigger: part_id: {unfit}"
             self._answer(message, "trigger", command.cmd_id, "refused", code=Code.BAD_COMMAND, text=text)
             self._accept(message, command.part_id, "", None, InspectionFault(Code.BAD_COMMAND, text))
             return
@@ -321,7 +346,7 @@ class Control:
 
     # --- commands ------------------------------------------------------------------------------------
     def _command(self, message: Received, command: Command) -> None:
-        known = self._acks.get(command.cmd_id)
+        known = self._acks.get(command.cmd_id) if command.cmd_id else None  # on `cmd/c` some have none
         if known is not None:  # delivered twice: the same answer again, nothing is done twice
             if known[0] == command and self._link is not None:
                 self._link.ack(known[1], message)
@@ -459,7 +484,7 @@ class Control:
         payload = contract.ack_payload(
             cmd, cmd_id, phase, code=code, text=text, recipe=tag.number, rev=tag.rev, stored=stored
         )
-        if about is not None:
+        if about is not None and about.cmd_id:
             self._acks[about.cmd_id] = (about, payload)
             if len(self._acks) > ACKS_REMEMBERED:
                 self._acks.popitem(last=False)
@@ -472,8 +497,7 @@ class Control:
         self._changed()
         refusal = self.refusal()
         line = self._line
-        alarms = [a for a in self._alarms.listed() if a.state != "RTN"]
-        worst = min((a.entry.priority for a in alarms), default=4)
+        worst = self._worst_alarm()
         told = line.told_seq if line else 0
         state = StationState(
             state=self.pack_state,
@@ -498,12 +522,17 @@ class Control:
         if self._link is not None and self._link.publish_state(contract.state_payload(state)):
             self._last_state, self._state_at = essence, now
 
+    def _worst_alarm(self) -> int:
+        """Priority of the weightiest alarm that is active, 1 the highest; 4 when there is none."""
+        return min((a.entry.priority for a in self._alarms.listed() if a.state != "RTN"), default=4)
+
     def heartbeat(self) -> None:
         """A sign of life."""
         self._hb = (self._hb + 1) % 2_147_483_648
         if self._link is not None:
             seq = self._line.told_seq if self._line else 0
-            self._link.heartbeat(contract.heartbeat_payload(self._hb, ready=self.ready, state=self.pack_state, seq=seq))
+            payload = contract.heartbeat_payload(self._hb, ready=self.ready, state=self.pack_state, seq=seq)
+            self._link.heartbeat(payload, heartbeat_byte(self._hb) if self._compact.hb_c else None)
 
     def counters(self) -> dict[str, int]:
         """Since the last reset: total, pass, fail, not_inspected, late."""

@@ -99,6 +99,7 @@ class Station:
             alarms=self.alarms,
             recipes=self.recipes,
             identity=config.identity,
+            compact=config.plc.compact,
             station=config.station,
             boot=self.boot,
             sim=config.sim,
