@@ -43,10 +43,11 @@ def make_mosquitto(tmp_path: Path) -> Iterator[Callable[[str], Broker]]:
 
 @pytest.fixture
 def make_peer() -> Iterator[Callable[..., Peer]]:
+    """Peers of a bare link, whose tests send words of their own where a station sends the contract's payloads."""
     peers: list[Peer] = []
 
-    def make(*arguments: Any, **named: Any) -> Peer:
-        peers.append(Peer(*arguments, **named))
+    def make(*arguments: Any, checked: bool = False, **named: Any) -> Peer:
+        peers.append(Peer(*arguments, checked=checked, **named))
         return peers[-1]
 
     yield make

@@ -14,6 +14,8 @@ from typing import Any
 import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
+from tests.plc.schemas import complaint
+
 MOSQUITTO = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin:/usr/local/sbin")
 
 
@@ -71,9 +73,18 @@ class Broker:
 
 
 class Peer:
-    """A plain client on the other side: what a PLC sees, with no help."""
+    """A plain client on the other side: what a PLC sees, with no help.
 
-    def __init__(self, port: int, *filters: str, version: str = "3.1.1", username: str = "") -> None:
+    ``checked``: whatever came from a station is held against the contract's schemas when the peer is closed (not
+    while the test runs, so that nothing is slower for it); False where a test sends words of its own.
+    """
+
+    own: tuple[str, ...] = ()  # ends of topics that the test publishes itself
+
+    def __init__(
+        self, port: int, *filters: str, version: str = "3.1.1", username: str = "", checked: bool = True
+    ) -> None:
+        self.checked = checked
         protocol = MQTTProtocolVersion.MQTTv5 if version == "5" else MQTTProtocolVersion.MQTTv311
         self.client = mqtt.Client(CallbackAPIVersion.VERSION2, protocol=protocol)
         if username:
@@ -97,3 +108,15 @@ class Peer:
     def close(self) -> None:
         self.client.disconnect()
         self.client.loop_stop()
+        if self.checked:
+            wrong = self.complaints()
+            assert not wrong, f"{len(wrong)} messages break the contract, the first: {wrong[0]}"
+
+    def complaints(self) -> list[str]:
+        """What is wrong with the messages so far, oldest first."""
+        each = (
+            complaint(m.topic, m.payload, qos=m.qos, retained=m.retain)
+            for m in list(self.messages)
+            if not m.topic.endswith(self.own)
+        )
+        return [text for text in each if text]

@@ -54,6 +54,8 @@ def picture(good: bool, number: int) -> NDArray[np.uint8]:
 class Plc(Peer):
     """What a PLC does, and everything it sees."""
 
+    own = ("/probe",)
+
     def __init__(self, port: int) -> None:
         self._by_kind: dict[str, list[dict[str, Any]]] = {}
         super().__init__(port, f"{BASE}/+")
@@ -232,10 +234,12 @@ class Walk:
                 self.stop()
             except subprocess.TimeoutExpired:
                 self.kill()
-        if self._plc is not None:
-            self._plc.close()
-        self.broker.close()
-        self.control.close()
+        try:
+            if self._plc is not None:
+                self._plc.close()
+        finally:
+            self.broker.close()
+            self.control.close()
 
     # --- looking inside
     @property
