@@ -292,14 +292,10 @@ class EdgeNode:
             Metric(None, value, DEVICE_METRICS[name], ALIASES[name], at_ms, is_historical=historical)
             for name, value in values.items()
         ]
-        seq = self._seq
         message = self._message(self._topic("DDATA", self._device), metrics, now_ms)  # raises before anything is kept
         if not historical:
             self._values.update({name: (value, at_ms) for name, value in values.items()})
-        if not self._born:
-            self._seq = seq
-            return Step()
-        return Step((message,))
+        return Step((message,)) if self._born else Step()  # a birth starts seq anew
 
     def _message(self, topic: str, metrics: Iterable[Metric], now_ms: int) -> Message:
         message = Message(topic, encode(Payload(now_ms, tuple(metrics), self._seq)), qos=0)

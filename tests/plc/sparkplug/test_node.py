@@ -181,6 +181,7 @@ class Life(RuleBasedStateMachine):
             assert not self.node.born  # not before the subscriptions are confirmed
         self.do(self.node.connected(self.now_ms))
         if retained and not early:
+            assert not self.node.born  # what the host told in the last connection is over
             self.do(self.node.received(STATE, retained, now_ms=self.now_ms))
 
     @precondition(lambda self: self.link == "up")
@@ -290,6 +291,23 @@ def test_rebirth_keeps_bd_seq_and_starts_seq_again() -> None:
     assert told["Result/Seq"].value == 4711
     assert told["Result/Seq"].timestamp_ms == NOW_MS - 40  # its own time: it is no new verdict
     assert told["State/Ready"].is_null
+
+
+def test_seq_counts_every_message_from_0_to_255_and_again() -> None:
+    node = station()
+    node.will(NOW_MS)
+    said = [*node.connected(NOW_MS).publish]
+    said += [only(node.result(replace(RESULT, seq=number), now_ms=NOW_MS)) for number in range(1, 600)]
+    assert [decode(message.payload).seq for message in said] == [number % 256 for number in range(601)]
+
+
+def test_each_connection_waits_for_its_own_host_state() -> None:
+    node = station(primary_host="scada")
+    for _ in range(2):
+        node.will(NOW_MS)
+        assert node.connected(NOW_MS) == Step()
+        assert len(node.received(STATE, state(True, 6), now_ms=NOW_MS).publish) == 2
+        node.disconnected()
 
 
 def test_a_verdict_is_one_message_by_aliases() -> None:
