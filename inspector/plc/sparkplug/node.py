@@ -94,7 +94,7 @@ class Result:
             if members["late"] is not False:
                 return None
             return cls(
-                _whole(members["seq"]), _text(members["part_id"]), VERDICTS[Outcome(members["verdict"])],
+                _whole(members["seq"]), _text(members["part_id"]), _verdict(members["verdict"]),
                 _whole(members["code"]), _real(members["score"]), _whole(members["t_ms"]),
                 _whole(members["recipe"]), _utc_ms(_text(members["ts"])),
             )  # fmt: skip
@@ -331,6 +331,13 @@ def _whole(value: object) -> int:
     if not isinstance(value, int) or isinstance(value, bool):
         raise ValueError(f"found {value!r}, allowed: an integer")
     return value
+
+
+def _verdict(value: object) -> int:
+    for outcome, number in VERDICTS.items():
+        if value == outcome.value:
+            return number
+    raise ValueError(f"found {value!r}, allowed: {', '.join(outcome.value for outcome in VERDICTS)}")
 
 
 def _text(value: object) -> str:
