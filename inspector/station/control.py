@@ -175,6 +175,8 @@ class Control:
 
     def _twins(self, verdict: Verdict, t_ms: int, dup: bool) -> Twins:
         on = self._compact
+        if not (on.result_c or on.result_b):
+            return Twins()
         warn = self._worst_alarm() <= 2
         return Twins(
             result_text(verdict, t_ms=t_ms, dup=dup, warn=warn, id_width=on.id_width, nul_end=on.nul_end)
@@ -346,7 +348,7 @@ class Control:
 
     # --- commands ------------------------------------------------------------------------------------
     def _command(self, message: Received, command: Command) -> None:
-        known = self._acks.get(command.cmd_id) if command.cmd_id else None  # on `cmd/c` some have none
+        known = self._acks.get(command.cmd_id)
         if known is not None:  # delivered twice: the same answer again, nothing is done twice
             if known[0] == command and self._link is not None:
                 self._link.ack(known[1], message)
@@ -484,7 +486,7 @@ class Control:
         payload = contract.ack_payload(
             cmd, cmd_id, phase, code=code, text=text, recipe=tag.number, rev=tag.rev, stored=stored
         )
-        if about is not None and about.cmd_id:
+        if about is not None and about.cmd_id:  # on `cmd/c` some have none: those are done each time
             self._acks[about.cmd_id] = (about, payload)
             if len(self._acks) > ACKS_REMEMBERED:
                 self._acks.popitem(last=False)
