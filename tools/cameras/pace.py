@@ -30,6 +30,7 @@ import numpy as np
 import psutil
 from numpy.typing import NDArray
 
+from inspector.station.cameras import NICE
 from inspector.station.children import Child
 from inspector.station.ledger import search
 from inspector.wire import CameraState, Capture, Captured, CaptureFailed, FromChild, Grant
@@ -270,7 +271,7 @@ def lost(paced: Paced) -> list[str]:
 
 # --- as fast as it goes --------------------------------------------------------------------------------
 class Asker:
-    """Asks a camera process for the next part as soon as it has one. It does no more, so that nothing else is timed."""
+    """Keeps a camera process as a station does, and asks it for the next part as soon as it has one."""
 
     def __init__(self, world: World) -> None:
         self.count = 0
@@ -280,7 +281,7 @@ class Asker:
         arguments = ["--station", str(world.station_file), "--camera", "top"]
         self.child = Child(
             "camera top", "inspector.acquire.process", arguments, receive=self._receive, started=lambda: None,
-            gone=self._gone, environment=world.environment,
+            gone=self._gone, nice=NICE, environment=world.environment,
         )  # fmt: skip
 
     def ask(self) -> None:
