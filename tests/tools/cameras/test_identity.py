@@ -35,7 +35,14 @@ def test_the_report_names_every_mode() -> None:
     names += "|faulted and good|untouched and refused|not named total|count set|by PLC"
     first, *rest = names.split("|")
     zero = dict.fromkeys([*first.split(), *rest], 0)
-    found = [{**zero, "mode": mode, "faults": {"late frame": 3}, "ledger honest": True} for mode in MODES]
+    more = {
+        "faults": {"late frame": 3},
+        "ledger honest": True,
+        "held up": 0,
+        "held up and wrong": [],
+        "camera": {"missed": 0},
+    }
+    found = [{**zero, "mode": mode, **more} for mode in MODES]
 
     class Given:
         parts, period_ms, window_ms, rate = 100, 20.0, 6, 0.01
