@@ -81,7 +81,7 @@ async def test_a_doubled_or_extra_picture_that_comes_after_the_next_trigger(worl
     chance = random.Random(3)
     async with running(world.camera()) as rig:
         shown = 0
-        for number in range(1, 120):
+        for number in range(1, 70):
             if chance.random() < 0.3:
                 rig.control.arm(0, chance.choice(["Duplicate", "ExtraTrigger"]))
             answer = await rig.capture(number)
@@ -90,7 +90,7 @@ async def test_a_doubled_or_extra_picture_that_comes_after_the_next_trigger(worl
                 continue
             assert rig.number(answer) == number
             shown += 1
-        assert shown > 80 and rig.gone == [] and rig.fresh
+        assert shown > 45 and rig.gone == [] and rig.fresh
 
 
 @pytest.mark.parametrize(
