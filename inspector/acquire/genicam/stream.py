@@ -74,8 +74,9 @@ class Stream:
         except ValueError:
             raise DeviceError(f"camera sends {name}; allowed: {', '.join(ALLOWED)}") from None
         height = int(told(picture, "height", 0)) or int(told(picture, "delivered_image_height", 0))
-        filled = int(told(buffer, "size_filled", 0)) or len(buffer.raw_buffer)
-        data = np.frombuffer(buffer.raw_buffer, np.uint8, min(filled, len(buffer.raw_buffer)))[int(offset) :]
+        memory = buffer.raw_buffer
+        filled = int(told(buffer, "size_filled", 0)) or len(memory)
+        data = np.frombuffer(memory, np.uint8, min(filled, len(memory)))[int(offset) :]
         big = int(told(buffer, "pixel_endianness", 0)) == _BIG_ENDIAN
         return Raw(data, int(picture.width), height, name, int(padding), big)
 
