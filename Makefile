@@ -65,6 +65,10 @@ pace: ## two 5 MP cameras at 20 parts a second, beside a bare loop
 	@sh tools/setup.sh
 	@$(RUN) -m tools.cameras.pace
 
+unpacking: ## packed pixel formats into 16 bits, beside a plain copy
+	@sh tools/setup.sh
+	@$(RUN) -m tools.cameras.unpacking
+
 viky: ## another maker's GenTL producer through the same code
 	@sh tools/setup.sh
 	@$(RUN) -m tools.cameras.viky

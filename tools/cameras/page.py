@@ -14,6 +14,7 @@ TITLES = {
     "faults": "Every fault, both kinds of producer",
     "cycles": "500 times the cable out and in",
     "pace": "Two cameras of 5 MP, 20 parts a second each",
+    "unpacking": "Packed pixels",
     "viky": "Somebody else's producer",
 }
 
