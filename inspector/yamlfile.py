@@ -157,7 +157,10 @@ def _own(node: Any, key: str | int) -> Any:
 
 
 def _refuse_traps(path: Path, text: str) -> None:
-    """An alias can make a small file endless, and a value that stands elsewhere can't be read where it counts."""
+    """What parsing would take for ever, or hide: aliases and deep nesting.
+
+    An alias can make a small file endless, and a value that stands elsewhere can't be read where it counts.
+    """
     yaml = YAML(typ="rt", pure=True)
     yaml.version = (1, 2)
     depth = 0

@@ -122,12 +122,8 @@ class Raw:
             else:
                 _lines(self.data, self.line_bytes, how, out)
             return
-        if not self.padding and self.dtype is np.uint8:
-            np.copyto(out.reshape(-1), self.data[: self.needed_bytes])
-            return
-        row, item = self.line_bytes - self.padding, np.dtype(self.dtype).newbyteorder(">" if self.big_endian else "<")
-        lines = as_strided(self.data, (self.height, row), (self.line_bytes, 1), writeable=False)
-        np.copyto(out.reshape(self.height, -1), lines.view(item))
+        item, flat = np.dtype(self.dtype).newbyteorder(">" if self.big_endian else "<"), out.reshape(self.height, -1)
+        np.copyto(flat, np.ndarray(flat.shape, item, self.data, strides=(self.line_bytes, item.itemsize)))
 
     def array(self) -> NDArray[Any]:
         """The pixels as a new array."""

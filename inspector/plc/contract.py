@@ -41,7 +41,7 @@ __all__ = [
     "BASE_MAX", "COMMANDS", "COMMAND_LIMIT_BYTES", "DEADLINE_MAX_MS", "DEADLINE_MIN_MS", "ID_MAX", "OFFLINE",
     "RESULT_LIMIT_BYTES", "SCHEMA", "AckCommand", "Command", "CommandError", "CountCommand", "GetCommand", "PackState",
     "RecipeCommand", "ResetCountersCommand", "ResetFaultCommand", "StartCommand", "StationState",
-    "StopCommand", "Topics", "TriggerCommand", "ack_payload", "counters_payload", "event_payload",
+    "StopCommand", "Topics", "TriggerCommand", "ack_payload", "as_real", "counters_payload", "event_payload",
     "heartbeat_payload", "info_payload", "parse_command", "record_payload", "result_expiry_s",
     "result_payload", "state_payload", "utc_now",
 ]  # fmt: skip
@@ -400,10 +400,12 @@ def _json(value: Any) -> str:
     raise TypeError(f"a payload can't hold {type(value).__name__}")
 
 
+def as_real(value: float) -> float:
+    """``value`` as a PLC's REAL can hold it and a payload has room for it; not a number becomes 0."""
+    return 0.0 if math.isnan(value) else min(max(value, -FLOAT_MAX), FLOAT_MAX)
+
+
 def _number(value: float) -> str:
     """A float with a decimal point, without exponent, 6 decimals at most; not a number becomes 0.0."""
-    if math.isnan(value):
-        return "0.0"
-    value = min(max(value, -FLOAT_MAX), FLOAT_MAX)  # a REAL can't hold more, and 300 digits would not fit
-    text = f"{value:.6f}".rstrip("0")
+    text = f"{as_real(value):.6f}".rstrip("0")
     return text + "0" if text.endswith(".") else text

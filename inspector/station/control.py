@@ -267,14 +267,11 @@ class Control:
     def _trigger(self, message: Received, command: TriggerCommand) -> None:
         if self._identity.mode == "counted":
             text = "trigger: this station counts parts (`identity: counted`); allowed: count"
-            self._answer(message, "trigger", command.cmd_id, "refused", code=Code.BAD_COMMAND, text=text)
-            self._accept(message, command.part_id, "", None, InspectionFault(Code.BAD_COMMAND, text))
+            self._refuse(message, command, Code.BAD_COMMAND, text)
             return
         unfit = id_complaint(command.part_id, self._compact.id_width) if self._compact.result_c else ""
         if unfit:  # cut or padded it could be another part's, and a PASS would open the gate for that one
-            text = f"trigger: part_id: {unfit}"
-            self._answer(message, "trigger", command.cmd_id, "refused", code=Code.BAD_COMMAND, text=text)
-            self._accept(message, command.part_id, "", None, InspectionFault(Code.BAD_COMMAND, text))
+            self._refuse(message, command, Code.BAD_COMMAND, f"trigger: part_id: {unfit}")
             return
         known = self._ledger.known(command.cmd_id)
         if known is None:
@@ -285,8 +282,12 @@ class Control:
             self._spawn(self._tell_again(seq))
             return
         text = f"cmd_id {command.cmd_id} was used for part {content[0]} before"
-        self._answer(message, "trigger", command.cmd_id, "refused", code=Code.DUPLICATE_CONTENT, text=text)
-        self._accept(message, command.part_id, "", None, InspectionFault(Code.DUPLICATE_CONTENT, text))
+        self._refuse(message, command, Code.DUPLICATE_CONTENT, text)
+
+    def _refuse(self, message: Received, command: TriggerCommand, code: Code, text: str) -> None:
+        """A part stands there all the same: it has its verdict, and the command its answer."""
+        self._answer(message, "trigger", command.cmd_id, "refused", code=code, text=text)
+        self._accept(message, command.part_id, "", None, InspectionFault(code, text))
 
     def _count(self, message: Received, command: CountCommand) -> None:
         """The PLC's own count of parts: with each part, or once when the belt stands."""

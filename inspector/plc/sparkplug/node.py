@@ -8,14 +8,13 @@ program the other end.
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from inspector.parts import Outcome, Verdict
-from inspector.plc.contract import FLOAT_MAX, TEXT_MAX, StationState
+from inspector.plc.contract import TEXT_MAX, StationState, as_real
 from inspector.plc.sparkplug.payload import DataType, Metric, Payload, Value, decode, encode
 
 NAMESPACE = "spBv1.0"
@@ -79,7 +78,7 @@ class Result:
         """``verdict``, published ``t_ms`` after the trigger's receipt."""
         part = verdict.part
         return cls(
-            part.seq, part.trigger.part_id, VERDICTS[verdict.outcome], verdict.code, _real(verdict.score), t_ms,
+            part.seq, part.trigger.part_id, VERDICTS[verdict.outcome], verdict.code, as_real(verdict.score), t_ms,
             part.recipe, _utc_ms(verdict.captured_utc or part.trigger.received_utc),
         )  # fmt: skip
 
@@ -95,7 +94,7 @@ class Result:
                 return None
             return cls(
                 _whole(members["seq"]), _text(members["part_id"]), _verdict(members["verdict"]),
-                _whole(members["code"]), _real(members["score"]), _whole(members["t_ms"]),
+                _whole(members["code"]), as_real(float(members["score"])), _whole(members["t_ms"]),
                 _whole(members["recipe"]), _utc_ms(_text(members["ts"])),
             )  # fmt: skip
         except KeyError as error:
@@ -344,12 +343,6 @@ def _text(value: object) -> str:
     if not isinstance(value, str):
         raise ValueError(f"found {value!r}, allowed: text")
     return value
-
-
-def _real(value: float) -> float:
-    """As ``result`` has it: not a number is 0, and what a REAL can't hold is cut."""
-    number = float(value)
-    return 0.0 if math.isnan(number) else min(max(number, -FLOAT_MAX), FLOAT_MAX)
 
 
 def _utc_ms(text: str) -> int:
