@@ -56,6 +56,7 @@ class Trigger:
     source: Literal["wire", "mqtt", "timer", "operator"] = "mqtt"
     deadline_ms: int | None = None  # None: the recipe's own
     number: int | None = None  # of the part on the PLC's or the camera's counter, where parts are counted
+    golden: Literal["", "PASS", "FAIL"] = ""  # a golden part, and what must be found; "" is a part of the production
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +74,7 @@ class Part:
     deadline_ns: int
     attempt: int = 1
     sim: bool = False
+    config: str = ""  # digest of everything that decides a verdict: recipe, models, calibration, cameras, software
 
     @property
     def deadline_ms(self) -> int:

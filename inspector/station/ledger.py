@@ -75,6 +75,7 @@ class RecipeTag:
     name: str
     sha: str
     deadline_ms: int
+    config: str = ""  # digest of the whole configuration
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,6 +273,7 @@ class Ledger:
             deadline_ns=trigger.received_ns + limit_ms * 1_000_000,
             attempt=attempt,
             sim=self._sim,
+            config=recipe.config,
         )
 
     async def accept(self, part: Part) -> None:
