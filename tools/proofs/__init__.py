@@ -1,0 +1,1 @@
+"""Proofs of what docs/plc.md and the books promise; each is a make target."""
