@@ -7,6 +7,7 @@ the operator's screen. Whatever of broker and station dies is started again, as 
 from __future__ import annotations
 
 import contextlib
+import getpass
 import importlib.util
 import json
 import os
@@ -110,6 +111,7 @@ class World:
     recipe: int
     folder: Path = ROOT / "var" / "demo"
     camera_file: str = "virtual.yaml"
+    broker: str = "embedded"  # or mosquitto, as in production; proofs want that one
     kept: list[_Kept] = field(default_factory=list)
     config: StationConfig = field(init=False)
 
@@ -118,7 +120,7 @@ class World:
             raise DemoError(f"--identity: found {self.identity!r}, allowed: {', '.join(IDENTITIES)}")
         if not (ROOT / "tools" / "plc_simulator").is_dir():
             raise DemoError("the demo runs from a checkout of the project (`make demo`); here is only the package")
-        if importlib.util.find_spec("iotcore") is None:
+        if self.broker == "embedded" and importlib.util.find_spec("iotcore") is None:
             raise DemoError("the demo needs its broker: pip install 'inspector[demo]' (or use `make demo`)")
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -175,9 +177,9 @@ class World:
             raise DemoError(f"the virtual camera can't be made: {(made.stderr.strip().splitlines() or ['?'])[-1]}")
 
     def __enter__(self) -> World:
-        self._keep("broker", "-m", "tools.broker", "--port", str(self.port))
+        self._keep("broker", *self._broker_command())
         self._wait_for_broker()
-        self._keep("station", "-m", "inspector", "run", str(self.station_file))
+        self._keep("station", sys.executable, "-m", "inspector", "run", str(self.station_file))
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -188,9 +190,28 @@ class World:
 
     def _keep(self, name: str, *arguments: str) -> None:
         log = (self.folder / f"{name}.log").open("ab")
-        kept = _Kept(name, [sys.executable, *arguments], log, self.environment)
+        kept = _Kept(name, [*arguments], log, self.environment)
         kept.tend()
         self.kept.append(kept)
+
+    def _broker_command(self) -> list[str]:
+        if self.broker == "embedded":
+            return [sys.executable, "-m", "tools.broker", "--port", str(self.port)]
+        mosquitto = shutil.which("mosquitto", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
+        if mosquitto is None:
+            raise DemoError("there is no mosquitto on this computer: apt install mosquitto")
+        folder = self.folder / "broker"
+        folder.mkdir(exist_ok=True)
+        settings = folder / "mosquitto.conf"
+        # as deploy/mosquitto/inspector.conf has it, without users and their access list
+        settings.write_text(
+            f"listener {self.port} 127.0.0.1\nallow_anonymous true\npersistence true\n"
+            f"persistence_location {folder}/\nautosave_on_changes true\nautosave_interval 20\n"
+            "set_tcp_nodelay true\nmax_queued_messages 20000\nmax_inflight_messages 20\n"
+            + (f"user {getpass.getuser()}\n" if os.getuid() == 0 else ""),
+            encoding="utf-8",
+        )
+        return [mosquitto, "-c", str(settings)]
 
     def _wait_for_broker(self) -> None:
         end = time.monotonic() + 10
