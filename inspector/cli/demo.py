@@ -112,6 +112,10 @@ class World:
     folder: Path = ROOT / "var" / "demo"
     camera_file: str = "virtual.yaml"
     broker: str = "embedded"  # or mosquitto, as in production; proofs want that one
+    link_port: int | None = None  # the station's way to the broker goes by here: a proxy; None: straight
+    sensor: tuple[int, int] | None = None  # rows, columns of the virtual camera; None: as it is made
+    settings: dict[str, Any] = field(default_factory=dict)  # over the station file's: a table is merged, else replaced
+    extra_environment: dict[str, str] = field(default_factory=dict)  # the station's processes have it, besides ours
     kept: list[_Kept] = field(default_factory=list)
     config: StationConfig = field(init=False)
 
@@ -152,7 +156,7 @@ class World:
     def _write_station(self, runtime: Path) -> None:
         """The demo's station file with this run's places in it."""
         config = load_station(ROOT / "firmware_config" / "demo.yaml").model_dump(mode="json", exclude_defaults=True)
-        config["plc"]["port"] = self.port
+        config["plc"]["port"] = self.link_port or self.port
         config["recipe"] = self.recipe
         config["identity"] = {"mode": self.identity}
         config["state_dir"], config["runtime_dir"] = str(self.folder / "state"), str(runtime)
@@ -160,12 +164,14 @@ class World:
         for camera in config["cameras"].values():
             name = self.camera_file if self.identity == "command" else "virtual_wired.yaml"
             camera["features"] = str(ROOT / "firmware_config" / "cameras" / name)
+        config = _merged(config, self.settings)
         with self.station_file.open("w", encoding="utf-8") as file:
             YAML(typ="safe", pure=True).dump(config, file)
 
     def _make_camera(self) -> None:
         command = "from tools.virtual_camera.control import CameraControl, build; import pathlib, sys; build(); "
-        command += "CameraControl.create(pathlib.Path(sys.argv[1])).close()"
+        sensor = f", sensor={self.sensor}" if self.sensor else ""
+        command += f"CameraControl.create(pathlib.Path(sys.argv[1]){sensor}).close()"
         made = subprocess.run(
             [sys.executable, "-c", command, str(self.control_file)],
             cwd=ROOT,
@@ -179,7 +185,8 @@ class World:
     def __enter__(self) -> World:
         self._keep("broker", *self._broker_command())
         self._wait_for_broker()
-        self._keep("station", sys.executable, "-m", "inspector", "run", str(self.station_file))
+        command = [sys.executable, "-m", "inspector", "run", str(self.station_file)]
+        self._keep("station", *command, environment=self.extra_environment)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -188,9 +195,9 @@ class World:
                 _end(kept.process)
             kept.log.close()
 
-    def _keep(self, name: str, *arguments: str) -> None:
+    def _keep(self, name: str, *arguments: str, environment: dict[str, str] | None = None) -> None:
         log = (self.folder / f"{name}.log").open("ab")
-        kept = _Kept(name, [*arguments], log, self.environment)
+        kept = _Kept(name, [*arguments], log, {**self.environment, **(environment or {})})
         kept.tend()
         self.kept.append(kept)
 
@@ -325,6 +332,14 @@ def compare_books(book: list[dict[str, Any]], ledger: list[Row]) -> list[str]:
     problems += [f"seq {row.seq}: {row.outcome} for no part" for row in nobodys if row.outcome != "NOT_INSPECTED"]
     problems += [f"{name}: in the ledger, not sent by the PLC" for name in by_command]
     return problems
+
+
+def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    made = dict(below)
+    for key, value in above.items():
+        old = made.get(key)
+        made[key] = _merged(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+    return made
 
 
 def _end(process: subprocess.Popen[bytes]) -> int:
