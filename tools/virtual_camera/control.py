@@ -13,9 +13,7 @@ import fcntl
 import mmap
 import os
 import platform
-import shutil
 import struct
-import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -26,6 +24,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tools.compiling import compiled
 from tools.virtual_camera import layout
 from tools.virtual_camera.arming import (
     FAULTS,
@@ -411,22 +410,4 @@ class CameraControl:
 
 def build() -> Path:
     """Compile the virtual camera when its sources are newer and return the .cti. RuntimeError says what is missing."""
-    folder = CTI.parents[1]
-    sources = [*folder.glob("*.c"), *folder.glob("*.h"), folder / "camera.xml", folder / "Makefile"]
-    if CTI.exists() and all(source.stat().st_mtime <= CTI.stat().st_mtime for source in sources):
-        return CTI
-    compiler = os.environ.get("CC", "cc")
-    for tool in ("make", compiler):
-        if shutil.which(tool) is None:
-            raise RuntimeError(
-                f"the virtual camera cannot be built: there is no `{tool}`; on Debian: apt install build-essential"
-            )
-    CTI.parent.mkdir(exist_ok=True)
-    with (CTI.parent / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # two tests may ask at once
-        done = subprocess.run(
-            ["make", "-C", str(folder), f"CC={compiler}"], capture_output=True, text=True, timeout=300
-        )
-    if done.returncode != 0:
-        raise RuntimeError(f"the virtual camera cannot be built:\n{(done.stdout + done.stderr)[-2000:]}")
-    return CTI
+    return compiled(CTI, "the virtual camera")
