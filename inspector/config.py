@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
 
 from inspector.yamlfile import FileError, YamlFile
 
 IDS_MAX = 16  # characters of line and station together: PLC blocks fail on long topics
+SECRETS = ("password_file", "ca_file", "cert_file", "key_file")
 Id = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_-]{1,12}$")]
 
 
@@ -46,6 +48,62 @@ class CompactConfig(Model):
         return self.id_width if self.result_c else 32
 
 
+SPARKPLUG_ID_MAX = 64  # characters
+
+
+def sparkplug_complaint(name: str) -> str:
+    """What is wrong with one of Sparkplug's ids, "" when nothing is."""
+    if 0 < len(name) <= SPARKPLUG_ID_MAX and name.isprintable() and name == name.strip() and not set(name) & set("+/#"):
+        return ""
+    return f"found {name!r}, allowed: 1 to {SPARKPLUG_ID_MAX} printable characters without + / #"
+
+
+def _sparkplug_id(name: str) -> str:
+    complaint = sparkplug_complaint(name)
+    if complaint:
+        raise ValueError(complaint.partition(", ")[2])
+    return name
+
+
+SparkplugId = Annotated[str, AfterValidator(_sparkplug_id)]
+
+
+class ScadaBrokerConfig(Model):
+    """SCADA's own MQTT broker. Nothing of the PLC's broker is used for it, its password least of all."""
+
+    host: str = Field(min_length=1, description="Broker's name or address.")
+    port: int = Field(1883, ge=1, le=65535, description="Broker's TCP port.")
+    username: str | None = Field(None, description="MQTT user.")
+    password_file: Path | None = Field(None, description="File whose first line is the password.")
+    ca_file: Path | None = Field(None, description="Certificate authority: switches TLS on.")
+    cert_file: Path | None = Field(None, description="This station's certificate.")
+    key_file: Path | None = Field(None, description="This station's key.")
+    keepalive_s: int = Field(5, ge=2, le=60, description="MQTT keep-alive.")
+
+
+class SparkplugConfig(Model):
+    """The station as a Sparkplug B edge node, beside the PLC's link and never in its way. docs/sparkplug.md."""
+
+    group: SparkplugId = Field(description="Group in the topics: the plant, the area.")
+    node: SparkplugId = Field(
+        default_factory=socket.gethostname,
+        validate_default=True,
+        description="Edge node in the topics; default: this computer's name.",
+    )
+    device: SparkplugId | None = Field(None, description="Device in the topics; default: the station's id.")
+    primary_host: SparkplugId | None = Field(
+        None, description="Host application without which nothing is told; default: none is waited for."
+    )
+    broker: ScadaBrokerConfig | None = Field(None, description="Another broker than the PLC's.")
+
+    @field_validator("group")
+    @classmethod
+    def _is_no_state(cls, group: str) -> str:
+        if group == "STATE":
+            raise ValueError("that is where host applications tell their state, allowed: any other name")
+        return group
+
+
 class PlcConfig(Model):
     """The MQTT broker and how to reach it."""
 
@@ -61,6 +119,7 @@ class PlcConfig(Model):
     keepalive_s: int = Field(5, ge=2, le=60, description="MQTT keep-alive.")
     heartbeat_s: float = Field(1.0, ge=0.1, le=2.0, description="Period of `hb`.")
     compact: CompactConfig = Field(default_factory=CompactConfig, description="Twins for weak PLCs.")
+    sparkplug: SparkplugConfig | None = Field(None, description="The station for SCADA, as Sparkplug B; default: off.")
 
 
 class CameraConfig(Model):
@@ -196,11 +255,13 @@ def load_station(path: Path) -> StationConfig:
         )
         for name, camera in config.cameras.items()
     }
-    secrets = {
-        key: below(value)
-        for key in ("password_file", "ca_file", "cert_file", "key_file")
-        if (value := getattr(config.plc, key)) is not None
-    }
+    def with_files(of: PlcConfig | ScadaBrokerConfig) -> dict[str, Any]:
+        return {key: below(value) for key in SECRETS if (value := getattr(of, key)) is not None}
+
+    plc = config.plc.model_copy(update=with_files(config.plc))
+    if plc.sparkplug is not None and plc.sparkplug.broker is not None:
+        broker = plc.sparkplug.broker.model_copy(update=with_files(plc.sparkplug.broker))
+        plc = plc.model_copy(update={"sparkplug": plc.sparkplug.model_copy(update={"broker": broker})})
     config = config.model_copy(
         update={
             "cameras": cameras,
@@ -208,7 +269,7 @@ def load_station(path: Path) -> StationConfig:
             "state_dir": state,
             "runtime_dir": runtime,
             "archive": config.archive.model_copy(update={"folder": below(config.archive.folder, state)}),
-            "plc": config.plc.model_copy(update=secrets),
+            "plc": plc,
         }
     )
     problems = _missing_files(config, file)
@@ -220,7 +281,12 @@ def load_station(path: Path) -> StationConfig:
 def _missing_files(config: StationConfig, file: YamlFile) -> list[str]:
     wanted: list[tuple[Sequence[str | int], Any]] = [
         *((["cameras", name, "features"], c.features) for name, c in config.cameras.items()),
-        *((["plc", key], getattr(config.plc, key)) for key in ("password_file", "ca_file", "cert_file", "key_file")),
+        *((["plc", key], getattr(config.plc, key)) for key in SECRETS),
+        *(
+            (["plc", "sparkplug", "broker", key], getattr(config.plc.sparkplug.broker, key))
+            for key in SECRETS
+            if config.plc.sparkplug is not None and config.plc.sparkplug.broker is not None
+        ),
     ]
     together = len(config.line) + len(config.station)
     problems = [file.problem(where, f"there is no file {p}") for where, p in wanted if p and not p.is_file()]
