@@ -104,8 +104,8 @@ class SparkplugConfig(Model):
         return group
 
 
-class PlcConfig(Model):
-    """The MQTT broker and how to reach it."""
+class BrokerConfig(Model):
+    """An MQTT broker and how to reach it."""
 
     host: str = Field("127.0.0.1", description="Broker's name or address.")
     port: int = Field(1883, ge=1, le=65535, description="Broker's TCP port.")
@@ -117,9 +117,13 @@ class PlcConfig(Model):
     cert_file: Path | None = Field(None, description="This station's certificate.")
     key_file: Path | None = Field(None, description="This station's key.")
     keepalive_s: int = Field(5, ge=2, le=60, description="MQTT keep-alive.")
+
+
+class PlcConfig(BrokerConfig):
+    """The link to the PLC: its broker, and what is said there."""
+
     heartbeat_s: float = Field(1.0, ge=0.1, le=2.0, description="Period of `hb`.")
     compact: CompactConfig = Field(default_factory=CompactConfig, description="Twins for weak PLCs.")
-    sparkplug: SparkplugConfig | None = Field(None, description="The station for SCADA, as Sparkplug B; default: off.")
 
 
 class CameraConfig(Model):
@@ -255,6 +259,7 @@ def load_station(path: Path) -> StationConfig:
         )
         for name, camera in config.cameras.items()
     }
+
     def with_files(of: PlcConfig | ScadaBrokerConfig) -> dict[str, Any]:
         return {key: below(value) for key in SECRETS if (value := getattr(of, key)) is not None}
 

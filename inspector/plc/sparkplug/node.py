@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from inspector.config import sparkplug_complaint as id_complaint
 from inspector.parts import Outcome, Verdict
 from inspector.plc.contract import TEXT_MAX, StationState, as_real
 from inspector.plc.sparkplug.payload import DataType, Metric, Payload, Value, decode, encode
 
 NAMESPACE = "spBv1.0"
-ID_MAX = 64  # characters of one id
 STATE_LIMIT_BYTES = 512
 REBIRTH = "Node Control/Rebirth"
 VERDICTS = {Outcome.PASS: 1, Outcome.FAIL: 2, Outcome.NOT_INSPECTED: 3}  # as in result/b; all else means not good
@@ -36,6 +36,8 @@ DEVICE_METRICS: dict[str, DataType] = {
     "State/Warn": DataType.BOOLEAN, "State/Sim": DataType.BOOLEAN, "State/Queue": DataType.INT32,
     "State/Boot": DataType.STRING,
     **{name: DataType.INT64 for name in COUNTERS.values()},
+    "Command/Id": DataType.STRING, "Command/Name": DataType.STRING, "Command/Arg": DataType.STRING,
+    "Command/AnswerPhase": DataType.STRING, "Command/AnswerCode": DataType.INT32, "Command/AnswerText": DataType.STRING,
 }  # fmt: skip
 """Everything a DBIRTH tells, in its order."""
 ALIASES = {name: alias for alias, name in enumerate(DEVICE_METRICS, start=1)}
@@ -82,26 +84,6 @@ class Result:
             part.recipe, _utc_ms(verdict.captured_utc or part.trigger.received_utc),
         )  # fmt: skip
 
-    @classmethod
-    def of_record(cls, record: bytes) -> Result | None:
-        """The verdict in a ``record`` of the outbox; None when it was late: the part's first verdict is final.
-
-        Raises ValueError for anything that is no record.
-        """
-        members = _json_object(record, "record")
-        try:
-            if members["late"] is not False:
-                return None
-            return cls(
-                _whole(members["seq"]), _text(members["part_id"]), _verdict(members["verdict"]),
-                _whole(members["code"]), as_real(float(members["score"])), _whole(members["t_ms"]),
-                _whole(members["recipe"]), _utc_ms(_text(members["ts"])),
-            )  # fmt: skip
-        except KeyError as error:
-            raise ValueError(f"record: {error} is missing") from None
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"record {members.get('seq')!r}: {error}") from None
-
     def values(self) -> dict[str, Value]:
         """By metric name."""
         return {
@@ -145,6 +127,7 @@ class EdgeNode:
             raise ValueError(f"last_bd_seq: found {last_bd_seq}, allowed: 0..255")
         self._group, self._node, self._device = group, node, device
         self._command_topic = self._topic("NCMD")
+        self.device_command_topic = self._topic("DCMD", device)
         self._state_topic = f"{NAMESPACE}/STATE/{primary_host}" if primary_host else ""
         self._properties = dict(properties or {})
         # what can't be told is found now, not at the first birth
@@ -171,8 +154,8 @@ class EdgeNode:
     @property
     def subscriptions(self) -> tuple[tuple[str, int], ...]:
         """Topic and QoS of each."""
-        topics = (self._command_topic, self._state_topic) if self._state_topic else (self._command_topic,)
-        return tuple((topic, 1) for topic in topics)
+        topics = (self._command_topic, self.device_command_topic, self._state_topic)
+        return tuple((topic, 1) for topic in topics if topic)
 
     def will(self, now_ms: int) -> Message:
         """The will of the next CONNECT, with the next bdSeq."""
@@ -195,7 +178,10 @@ class EdgeNode:
         self._connected = self._born = self._willed = self._host_online = False
 
     def received(self, topic: str, payload: bytes, *, now_ms: int) -> Step:
-        """A message on one of the subscriptions. Raises ValueError saying what is wrong with it."""
+        """A message on one of the subscriptions. Raises ValueError saying what is wrong with it.
+
+        What comes on :attr:`device_command_topic` is for the station, and its answer goes to :meth:`answer`.
+        """
         if topic == self._command_topic:
             return self._command(payload, now_ms)
         if topic and topic == self._state_topic:
@@ -205,7 +191,7 @@ class EdgeNode:
     def result(self, result: Result, *, now_ms: int, historical: bool = False) -> Step:
         """One verdict, one message; none while the node isn't born.
 
-        ``historical``: replayed from the outbox. It is told with its own time and leaves the last values alone.
+        ``historical``: replayed from the books. It is told with its own time and leaves the last values alone.
         """
         return self._data(result.values(), result.taken_ms, now_ms, historical=historical)
 
@@ -228,6 +214,10 @@ class EdgeNode:
         if unknown:
             raise ValueError(f"counters: found {unknown[0]!r}, allowed: {', '.join(COUNTERS)}")
         return self._changes({COUNTERS[name]: value for name, value in counters.items()}, now_ms)
+
+    def answer(self, values: Mapping[str, Value], *, now_ms: int) -> Step:
+        """What became of a command: all of ``Command/`` in one message, though nothing in it may have changed."""
+        return self._data(values, now_ms, now_ms)
 
     def stop(self, now_ms: int) -> Step:
         """The station ends the session by its own will: the broker drops the will then, so the death is said."""
@@ -310,8 +300,9 @@ class EdgeNode:
 
 
 def _check_id(what: str, name: str) -> None:
-    if not 0 < len(name) <= ID_MAX or not name.isprintable() or name != name.strip() or set(name) & set("+/#"):
-        raise ValueError(f"{what}: found {name!r}, allowed: 1 to {ID_MAX} printable characters without + / #")
+    complaint = id_complaint(name)
+    if complaint:
+        raise ValueError(f"{what}: {complaint}")
 
 
 def _json_object(payload: bytes, what: str) -> dict[str, Any]:
@@ -324,25 +315,6 @@ def _json_object(payload: bytes, what: str) -> dict[str, Any]:
     if not isinstance(members, dict):
         raise ValueError(f"{what}: found {payload[:40]!r}, allowed: a JSON object")
     return members
-
-
-def _whole(value: object) -> int:
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise ValueError(f"found {value!r}, allowed: an integer")
-    return value
-
-
-def _verdict(value: object) -> int:
-    for outcome, number in VERDICTS.items():
-        if value == outcome.value:
-            return number
-    raise ValueError(f"found {value!r}, allowed: {', '.join(outcome.value for outcome in VERDICTS)}")
-
-
-def _text(value: object) -> str:
-    if not isinstance(value, str):
-        raise ValueError(f"found {value!r}, allowed: text")
-    return value
 
 
 def _utc_ms(text: str) -> int:
