@@ -8,7 +8,7 @@ positive from x towards y (clockwise as seen on a screen).
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Literal
 
@@ -260,6 +260,25 @@ class Verdict:
             raise ValueError("a PASS needs code 0 and at least one check, all of them passed")
         if self.outcome is not Outcome.PASS and self.code == 0:
             raise ValueError(f"{self.outcome.value} needs a code other than 0")
+
+    @property
+    def to_tell(self) -> Verdict:
+        """What the books and the line are told: this, or of a golden part that it is one.
+
+        The only place where a golden part's verdict is made. Whatever was found in it, it is no product.
+        """
+        if not self.part.trigger.golden:
+            return self
+        found = f"{self.outcome.value} {self.code}"
+        return replace(
+            self,
+            outcome=Outcome.NOT_INSPECTED,
+            code=int(Code.GOLDEN_CHECK),
+            text=f"Golden part: expected {self.part.trigger.golden}, found {found}: {self.text}",
+            cls="",
+            score=0.0,
+            thr=0.0,
+        )
 
     @classmethod
     def not_inspected(cls, part: Part, fault: InspectionFault) -> Verdict:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias, cast
 
 from inspector.codes import Code
 
@@ -14,7 +14,8 @@ COMMAND_LIMIT_BYTES = 4096
 ID_MAX = 32
 SEQ_MAX = 2_147_483_647
 RECIPE_MAX = 9999
-REV_MAX = 999_999
+REV_MAX = 2_147_483_647  # as a recipe's own
+EXPECTED = ("PASS", "FAIL")  # of a golden part
 DEADLINE_MIN_MS = 50
 DEADLINE_MAX_MS = 10_000
 
@@ -110,6 +111,32 @@ class ResetFaultCommand:
     name = "reset_fault"
 
 
+@dataclass(frozen=True)
+class SelfTestCommand:
+    """Test the station itself: cameras, models, ledger, disk, clock, link."""
+
+    cmd_id: str
+    name = "selftest"
+
+
+@dataclass(frozen=True)
+class GoldenCommand:
+    """The next part is the golden part, in which ``expect`` must be found."""
+
+    cmd_id: str
+    expect: Literal["PASS", "FAIL"]
+    name = "golden"
+
+
+@dataclass(frozen=True)
+class HeartbeatCommand:
+    """The PLC's own sign of life; ``cmd_id`` may be ""."""
+
+    cmd_id: str
+    n: int
+    name = "hb"
+
+
 Command: TypeAlias = (
     TriggerCommand
     | CountCommand
@@ -120,6 +147,9 @@ Command: TypeAlias = (
     | GetCommand
     | ResetCountersCommand
     | ResetFaultCommand
+    | SelfTestCommand
+    | GoldenCommand
+    | HeartbeatCommand
 )
 
 
@@ -181,6 +211,13 @@ class _Fields:
             raise _Bad(f"{key}: found {show(found)}, allowed: a whole number {low}..{high}")
         return found
 
+    def word(self, key: str, allowed: tuple[str, ...]) -> str:
+        words = " or ".join(f'"{one}"' for one in allowed)
+        found = self._get(key, words)
+        if not isinstance(found, str) or found not in allowed:
+            raise _Bad(f"{key}: found {show(found)}, allowed: {words}")
+        return found
+
     def optional_integer(self, key: str, low: int, high: int) -> int | None:
         return self.integer(key, low, high) if key in self._members else None
 
@@ -196,7 +233,7 @@ _BUILDERS: dict[str, Callable[[_Fields], Command]] = {
     ),
     "count": lambda f: CountCommand(f.optional_id("cmd_id"), f.integer("count", 0, SEQ_MAX)),
     "recipe": lambda f: RecipeCommand(
-        f.id("cmd_id"), f.integer("recipe", 1, RECIPE_MAX), f.optional_integer("rev", 0, REV_MAX)
+        f.id("cmd_id"), f.integer("recipe", 1, RECIPE_MAX), f.optional_integer("rev", 1, REV_MAX)
     ),
     "start": lambda f: StartCommand(f.id("cmd_id")),
     "stop": lambda f: StopCommand(f.id("cmd_id")),
@@ -204,6 +241,9 @@ _BUILDERS: dict[str, Callable[[_Fields], Command]] = {
     "get": lambda f: GetCommand(f.id("cmd_id"), f.integer("seq", 1, SEQ_MAX)),
     "reset_counters": lambda f: ResetCountersCommand(f.id("cmd_id")),
     "reset_fault": lambda f: ResetFaultCommand(f.id("cmd_id")),
+    "selftest": lambda f: SelfTestCommand(f.id("cmd_id")),
+    "golden": lambda f: GoldenCommand(f.id("cmd_id"), cast('Literal["PASS", "FAIL"]', f.word("expect", EXPECTED))),
+    "hb": lambda f: HeartbeatCommand(f.optional_id("cmd_id"), f.integer("n", 0, SEQ_MAX)),
 }
 COMMANDS = tuple(_BUILDERS)
 

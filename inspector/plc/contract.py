@@ -28,9 +28,12 @@ from inspector.plc.commands import (
     CommandError,
     CountCommand,
     GetCommand,
+    GoldenCommand,
+    HeartbeatCommand,
     RecipeCommand,
     ResetCountersCommand,
     ResetFaultCommand,
+    SelfTestCommand,
     StartCommand,
     StopCommand,
     TriggerCommand,
@@ -39,11 +42,11 @@ from inspector.plc.commands import (
 
 __all__ = [
     "BASE_MAX", "COMMANDS", "COMMAND_LIMIT_BYTES", "DEADLINE_MAX_MS", "DEADLINE_MIN_MS", "ID_MAX", "OFFLINE",
-    "RESULT_LIMIT_BYTES", "SCHEMA", "AckCommand", "Command", "CommandError", "CountCommand", "GetCommand", "PackState",
-    "RecipeCommand", "ResetCountersCommand", "ResetFaultCommand", "StartCommand", "StationState",
-    "StopCommand", "Topics", "TriggerCommand", "ack_payload", "as_real", "counters_payload", "event_payload",
-    "heartbeat_payload", "info_payload", "parse_command", "record_payload", "result_expiry_s",
-    "result_payload", "state_payload", "utc_now",
+    "RESULT_LIMIT_BYTES", "SCHEMA", "AckCommand", "Command", "CommandError", "CountCommand", "GetCommand",
+    "GoldenCommand", "HeartbeatCommand", "PackState", "RecipeCommand", "ResetCountersCommand", "ResetFaultCommand",
+    "SelfTestCommand", "StartCommand", "StationState", "StopCommand", "Topics", "TriggerCommand", "ack_payload",
+    "as_real", "counters_payload", "event_payload", "heartbeat_payload", "info_payload", "parse_command",
+    "record_payload", "result_expiry_s", "result_payload", "short_config", "state_payload", "utc_now",
 ]  # fmt: skip
 
 SCHEMA = "1.0"
@@ -52,6 +55,7 @@ RESULT_LIMIT_BYTES = 512
 STATE_LIMIT_BYTES = 512
 TEXT_MAX = 120
 FLOAT_MAX = 999_999_999.0
+SHORT_CONFIG = 8  # digits of the configuration's digest in `result`
 RECORD_LISTS_MAX = 200  # checks, defects or frames in one record; the totals are always told
 _ID = re.compile(r"[a-z0-9_-]+")
 
@@ -130,6 +134,14 @@ class StationState:
     fault: bool = False
     warn: bool = False
     sim: bool = False
+    config: str = ""  # digest of the whole configuration, "" while it is not known
+    golden_ok: bool = True  # no golden part failed or is overdue
+    golden_age_s: int = -1  # since every golden part that is wanted was last found as expected; -1: never
+
+
+def short_config(digest: str) -> str:
+    """The configuration's digest as `result` has it."""
+    return digest[:SHORT_CONFIG]
 
 
 def utc_now() -> str:
@@ -164,6 +176,8 @@ def record_payload(verdict: Verdict, *, t_ms: int, late: bool, image: str = "") 
     members = {
         "id": f"{part.station}-{part.seq}" + ("-late" if late else ""),
         **_result_members(verdict, t_ms=t_ms, dup=False),
+        "config": part.config,
+        "golden": part.trigger.golden,
         "late": late,
         "image": image,
         "text": verdict.text,
@@ -203,6 +217,9 @@ def state_payload(state: StationState, *, ts: str | None = None) -> bytes:
         "boot": state.boot,
         "seq": state.seq,
         "uptime_s": state.uptime_s,
+        "golden_ok": state.golden_ok,
+        "golden_age_s": state.golden_age_s,
+        "config": state.config,
     }
     return _fit(members, ("text",), STATE_LIMIT_BYTES)
 
@@ -227,8 +244,10 @@ def ack_payload(
     recipe: int = 0,
     rev: int = 0,
     stored: Verdict | None = None,
+    found: Verdict | None = None,
 ) -> bytes:
-    """The answer to a command. ``stored`` is the verdict that ``get`` asked for."""
+    """The answer to a command. ``stored``: the verdict that ``get`` asked for; ``found``: in a golden part."""
+    about = stored or found
     members: dict[str, Any] = {
         "schema": SCHEMA,
         "cmd_id": cmd_id[:ID_MAX],
@@ -237,7 +256,7 @@ def ack_payload(
         "ok": phase != "refused" and code == 0,
         "code": code,
         "text": text[:TEXT_MAX],
-        "seq": stored.part.seq if stored else seq,
+        "seq": about.part.seq if about else seq,
         "recipe": recipe,
         "rev": rev,
     }
@@ -246,6 +265,14 @@ def ack_payload(
             "part_id": stored.part.trigger.part_id,
             "verdict": stored.outcome.value,
             "verdict_code": stored.code,
+            "cfg": short_config(stored.part.config),
+        }
+    elif found is not None:  # not named as a product's verdict is: nobody shall take it for one
+        members |= {
+            "part_id": found.part.trigger.part_id,
+            "found": found.outcome.value,
+            "found_code": found.code,
+            "cfg": short_config(found.part.config),
         }
     return _fit(members, ("text",), RESULT_LIMIT_BYTES)
 
@@ -270,6 +297,7 @@ def info_payload(
     station: str,
     recipes: Iterable[int],
     boot: str,
+    config: str = "",
     id_max: int = ID_MAX,
     ts: str | None = None,
 ) -> bytes:
@@ -284,6 +312,7 @@ def info_payload(
             "serial": serial,
             "station": station,
             "boot": boot,
+            "config": config,
             "recipes": ",".join(str(number) for number in recipes),
             "commands": ",".join(COMMANDS),
             "id_max": id_max,
@@ -298,6 +327,8 @@ def info_payload(
 def _result_members(verdict: Verdict, *, t_ms: int, dup: bool) -> dict[str, Any]:
     part = verdict.part
     ok = verdict.outcome is Outcome.PASS
+    if part.trigger.golden and verdict.outcome is not Outcome.NOT_INSPECTED:
+        raise ValueError(f"seq {part.seq} is a golden part: what was found in it is no verdict for the line")
     failed = next((check.text for check in verdict.checks if check.code == verdict.code and check.text), "")
     return {
         "schema": SCHEMA,
@@ -319,6 +350,7 @@ def _result_members(verdict: Verdict, *, t_ms: int, dup: bool) -> dict[str, Any]
         "deadline_ms": part.deadline_ms,
         "sim": part.sim,
         "dup": dup,
+        "cfg": short_config(part.config),
     }
 
 

@@ -7,20 +7,26 @@ from __future__ import annotations
 
 import re
 import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 from inspector.parts import Check, CheckOutcome, Finding, FrameRef, Outcome, Part, Trigger, Verdict
 from inspector.plc import contract
 from inspector.plc.contract import PackState, StationState, Topics
 
+Golden = Literal["", "PASS", "FAIL"]
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "plc.md"
 TS = "2026-05-12T14:31:50.123Z"
 WIDTH = 100
 
 
-def part(seq: int = 4711, part_id: str = "A004711", cmd_id: str = "plc1-000815") -> Part:
-    trigger = Trigger(part_id, cmd_id, 1_000_000_000, TS)
-    return Part(seq, "3fa9", "top", trigger, 7, 3, "Pump cover, left", "a3f91c" * 8, 1_300_000_000)
+CONFIG = "5be1c04d" + 7 * "90d3fa27"
+
+
+def part(seq: int = 4711, part_id: str = "A004711", cmd_id: str = "plc1-000815", golden: Golden = "") -> Part:
+    trigger = Trigger(part_id, cmd_id, 1_000_000_000, TS, golden=golden)
+    return Part(seq, "3fa9", "top", trigger, 7, 3, "Pump cover, left", "a3f91c" * 8, 1_300_000_000, config=CONFIG)
 
 
 def passed() -> Verdict:
@@ -66,19 +72,31 @@ def not_inspected() -> Verdict:
     return Verdict(part(), Outcome.NOT_INSPECTED, 300, "No verdict within 300 ms", captured_utc="")
 
 
+def found_in_golden() -> Verdict:
+    golden = part(4720, "GOLDEN-BAD", "plc1-000826", golden="FAIL")
+    return replace(failed(), part=golden)
+
+
 def examples() -> dict[str, bytes]:
-    ready = StationState(PackState.EXECUTE, True, False, 7, 3, "3fa9", 4711, 0, 86400)
+    now = {"config": CONFIG, "golden_ok": True, "golden_age_s": 5400}
+    ready = StationState(PackState.EXECUTE, True, False, 7, 3, "3fa9", 4711, 0, 86400, **now)
     lost = StationState(
-        PackState.EXECUTE, False, False, 7, 3, "3fa9", 4711, 0, 86412, 200, "Camera top is lost", fault=True
+        PackState.EXECUTE, False, False, 7, 3, "3fa9", 4711, 0, 86412, 200, "Camera top is lost", fault=True, **now
     )
+    overdue = StationState(
+        PackState.EXECUTE, False, False, 7, 3, "3fa9", 4719, 0, 86500, 501, "golden part FAIL is overdue", warn=True,
+        config=CONFIG, golden_ok=False, golden_age_s=28805,
+    )  # fmt: skip
     return {
         "result PASS": contract.result_payload(passed(), t_ms=48),
         "result FAIL": contract.result_payload(failed(), t_ms=52),
         "result NOT_INSPECTED": contract.result_payload(not_inspected(), t_ms=300),
+        "result golden": contract.result_payload(found_in_golden().to_tell, t_ms=51),
         "result again": contract.result_payload(passed(), t_ms=48, dup=True),
         "record": contract.record_payload(failed(), t_ms=52, late=False, image="2026-05-12/top-4711.png"),
         "state ready": contract.state_payload(ready, ts=TS),
         "state not ready": contract.state_payload(lost, ts=TS),
+        "state golden overdue": contract.state_payload(overdue, ts=TS),
         "state will": contract.OFFLINE,
         "hb": contract.heartbeat_payload(123, ready=True, state=PackState.EXECUTE, seq=4711),
         "ack accepted": contract.ack_payload("recipe", "plc1-000816", "accepted", recipe=7, rev=3),
@@ -87,12 +105,26 @@ def examples() -> dict[str, bytes]:
             "recipe", "plc1-000817", "refused", code=403, text="there is no recipe 9", recipe=8, rev=1
         ),
         "ack get": contract.ack_payload("get", "plc1-000818", "done", recipe=7, rev=3, stored=failed()),
+        "ack golden": contract.ack_payload("golden", "plc1-000825", "done", recipe=7, rev=3, found=found_in_golden()),
+        "ack golden failed": contract.ack_payload(
+            "golden",
+            "plc1-000827",
+            "refused",
+            code=501,
+            text="expected PASS, found FAIL 1210: Scratch on sealing face",
+            recipe=7,
+            rev=3,
+            found=replace(failed(), part=part(4721, "GOLDEN-GOOD", "plc1-000828", golden="PASS")),
+        ),
+        "ack selftest": contract.ack_payload(
+            "selftest", "plc1-000824", "refused", code=500, text="camera top: its cable is unplugged", recipe=7, rev=3
+        ),
         "event": contract.event_payload("alarm", 200, "Camera top is lost", ts=TS),
         "counters": contract.counters_payload(
-            {"total": 4812, "pass": 4731, "fail": 78, "not_inspected": 3, "late": 1}, boot="3fa9", ts=TS
+            {"total": 4812, "pass": 4731, "fail": 78, "not_inspected": 3, "late": 1, "golden": 6}, boot="3fa9", ts=TS
         ),
         "info": contract.info_payload(
-            version="0.1.0", serial="ST-0042", station="top", recipes=[7, 8], boot="3fa9", ts=TS
+            version="0.1.0", serial="ST-0042", station="top", recipes=[7, 8], boot="3fa9", config=CONFIG, ts=TS
         ),
     }
 
@@ -107,6 +139,9 @@ COMMANDS = {
     "cmd/get": b'{"schema":"1.0","cmd_id":"plc1-000818","seq":4711}',
     "cmd/reset_fault": b'{"schema":"1.0","cmd_id":"plc1-000822"}',
     "cmd/reset_counters": b'{"schema":"1.0","cmd_id":"plc1-000823"}',
+    "cmd/selftest": b'{"schema":"1.0","cmd_id":"plc1-000824"}',
+    "cmd/golden": b'{"schema":"1.0","cmd_id":"plc1-000825","expect":"FAIL"}',
+    "cmd/hb": b'{"schema":"1.0","n":86400}',
 }
 TOPICS = Topics("press2", "top")
 

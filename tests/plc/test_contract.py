@@ -18,10 +18,13 @@ from inspector.plc.contract import (
     Command,
     CommandError,
     GetCommand,
+    GoldenCommand,
+    HeartbeatCommand,
     PackState,
     RecipeCommand,
     ResetCountersCommand,
     ResetFaultCommand,
+    SelfTestCommand,
     StartCommand,
     StationState,
     StopCommand,
@@ -34,7 +37,7 @@ from tests.plc.examples import COMMANDS, PAGE, TOPICS, examples, failed, on_page
 RESULT_TYPES = {
     "schema": str, "seq": int, "boot": str, "part_id": str, "cmd_id": str, "attempt": int, "verdict": str,
     "code": int, "reason": str, "cls": str, "score": float, "thr": float, "recipe": int, "rev": int, "ts": str,
-    "t_ms": int, "deadline_ms": int, "sim": bool, "dup": bool,
+    "t_ms": int, "deadline_ms": int, "sim": bool, "dup": bool, "cfg": str,
 }  # fmt: skip
 
 
@@ -81,7 +84,7 @@ def test_payloads_for_a_plc_are_flat_ascii_without_null(name: str) -> None:
 
 
 def test_a_result_has_fixed_types() -> None:
-    for name in ("result PASS", "result FAIL", "result NOT_INSPECTED", "result again"):
+    for name in ("result PASS", "result FAIL", "result NOT_INSPECTED", "result again", "result golden"):
         members = json.loads(examples()[name])
         assert {key: type(value) for key, value in members.items()} == RESULT_TYPES
         assert len(examples()[name]) <= 400, "typical size"
@@ -252,6 +255,11 @@ def command(**members: Any) -> bytes:
         ("get", command(seq=2**31 - 1), GetCommand("c-1", 2**31 - 1)),
         ("reset_counters", command(), ResetCountersCommand("c-1")),
         ("reset_fault", command(), ResetFaultCommand("c-1")),
+        ("recipe", command(recipe=7, rev=2**31 - 1), RecipeCommand("c-1", 7, 2**31 - 1)),
+        ("selftest", command(), SelfTestCommand("c-1")),
+        ("golden", command(expect="FAIL"), GoldenCommand("c-1", "FAIL")),
+        ("hb", command(n=0), HeartbeatCommand("c-1", 0)),
+        ("hb", b'{"schema":"1.0","n":7}', HeartbeatCommand("", 7)),
     ],
 )
 def test_commands(name: str, payload: bytes, wanted: Command) -> None:
@@ -296,6 +304,11 @@ def test_commands(name: str, payload: bytes, wanted: Command) -> None:
         ("recipe", command(recipe=0), "recipe: found 0"),
         ("recipe", command(recipe={"a": 1}), "an object"),
         ("ack", command(seq=0), "seq: found 0"),
+        ("recipe", command(recipe=7, rev=0), "rev: found 0"),
+        ("golden", command(), 'expect: missing, allowed: "PASS" or "FAIL"'),
+        ("golden", command(expect="pass"), 'expect: found "pass", allowed: "PASS" or "FAIL"'),
+        ("golden", command(expect="NOT_INSPECTED"), "expect: found"),
+        ("hb", command(n=-1), "n: found -1"),
         ("get", command(seq=2**31), "seq: found"),
         ("pass", command(), 'unknown command pass; allowed: trigger'),
         ("", command(), "unknown command"),
@@ -356,4 +369,32 @@ def test_no_payload_does_more_than_a_command_error(name: str, payload: bytes) ->
         assert error.code == 400 and error.text.isascii()
         contract.ack_payload(error.cmd, error.cmd_id, "refused", code=error.code, text=error.text)
     else:
-        assert parsed.name == name and 1 <= len(parsed.cmd_id) <= 32
+        least = 0 if name in ("count", "hb") else 1
+        assert parsed.name == name and least <= len(parsed.cmd_id) <= 32
+
+
+# --- golden parts and the configuration --------------------------------------------------------------
+@pytest.mark.parametrize("expect", ["PASS", "FAIL"])
+@pytest.mark.parametrize("found", [passed(), failed()])
+def test_a_golden_part_is_never_told_as_a_product(expect: Any, found: Any) -> None:
+    found = replace(found, part=part(golden=expect))
+    with pytest.raises(ValueError, match="golden part"):
+        contract.result_payload(found, t_ms=1)
+    with pytest.raises(ValueError, match="golden part"):
+        contract.record_payload(found, t_ms=1, late=True)
+    told = json.loads(contract.result_payload(found.to_tell, t_ms=1))
+    assert (told["verdict"], told["code"], told["reason"]) == ("NOT_INSPECTED", 502, "golden_check")
+    assert json.loads(contract.record_payload(found.to_tell, t_ms=1, late=False))["golden"] == expect
+    answer = json.loads(contract.ack_payload("golden", "c", "done", found=found))
+    assert answer["found"] == found.outcome.value and "verdict" not in answer
+
+
+def test_a_product_is_told_as_it_was_found() -> None:
+    assert passed().to_tell is not None and passed().to_tell == passed()
+
+
+def test_the_configuration_is_told_in_full_and_in_short() -> None:
+    config = part().config
+    assert json.loads(examples()["state ready"])["config"] == json.loads(examples()["info"])["config"] == config
+    assert json.loads(examples()["record"])["config"] == config and len(config) == 64
+    assert json.loads(examples()["result PASS"])["cfg"] == config[:8] == json.loads(examples()["ack get"])["cfg"]

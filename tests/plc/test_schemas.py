@@ -295,7 +295,7 @@ def test_every_answer_event_and_total_can_be_told(
         fits("ack", payload)
     for level in ("info", "warn", "alarm"):
         fits("event", contract.event_payload(level, code, text))  # type: ignore[arg-type]
-    totals = dict.fromkeys(("total", "pass", "fail", "not_inspected", "late"), count)
+    totals = dict.fromkeys(("total", "pass", "fail", "not_inspected", "late", "golden"), count)
     fits("counters", contract.counters_payload(totals, boot=boot))
     payload = contract.info_payload(version=text, serial=text[:64], station="top", recipes=range(recipe), boot=boot)
     fits("info", payload)
@@ -309,6 +309,8 @@ def test_the_states_numbers_are_packmls() -> None:
 # --- commands: the schema and the parser take the same -----------------------------------------------
 def values(found: dict[str, Any]) -> st.SearchStrategy[Any]:
     """Values that this property of a command allows."""
+    if "enum" in found:
+        return st.sampled_from(found["enum"])
     if found.get("type") == "integer":
         low, high = found["minimum"], found["maximum"]
         return st.integers(low, high) | st.sampled_from([low, high])
