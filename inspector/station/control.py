@@ -50,6 +50,10 @@ STATE_EVERY_S = 30.0
 COUNTERS_EVERY_S = 10.0
 DRAIN_LIMIT_S = 10.0
 REMEMBER_LIMIT_S = 2.0
+COUNTERS = {
+    "total": "total", "PASS": "pass", "FAIL": "fail", "NOT_INSPECTED": "not_inspected", "late": "late",
+    "golden": "golden",
+}  # fmt: skip
 
 
 class Control:
@@ -538,10 +542,9 @@ class Control:
             self._link.heartbeat(payload, heartbeat_byte(self._hb) if self._compact.hb_c else None)
 
     def counters(self) -> dict[str, int]:
-        """Since the last reset: total, pass, fail, not_inspected, late."""
-        names = {"total": "total", "PASS": "pass", "FAIL": "fail", "NOT_INSPECTED": "not_inspected", "late": "late"}
+        """Since the last reset: total, pass, fail, not_inspected, late; golden parts are in no other."""
         kept = self._ledger.counters
-        return {name: kept.get(key, 0) - self.counter_base.get(key, 0) for key, name in names.items()}
+        return {name: kept.get(key, 0) - self.counter_base.get(key, 0) for key, name in COUNTERS.items()}
 
     def publish_counters(self) -> None:
         """Totals for the PLC."""

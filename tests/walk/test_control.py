@@ -163,7 +163,7 @@ def test_counters_are_reset_but_never_seq(walk: Walk) -> None:
     before = walk.plc.inspect()["seq"]
     assert walk.status()["counters"]["total"] > 0
     assert walk.plc.command("reset_counters")["phase"] == "done"
-    zero = {"total": 0, "pass": 0, "fail": 0, "not_inspected": 0, "late": 0}
+    zero = {"total": 0, "pass": 0, "fail": 0, "not_inspected": 0, "late": 0, "golden": 0}
     walk.wait_status(lambda s: s["counters"] == zero, "counters 0")
     assert walk.plc.inspect()["seq"] == before + 1
     walk.wait_status(lambda s: s["counters"]["pass"] == 1, "one pass")
