@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, TypeAdapter
 
-from inspector.parts import FrameRef, Part, Verdict
+from inspector.parts import FrameRef, Health, Part, Verdict
 
 LINE_LIMIT = 4 * 1024 * 1024  # bytes; a longer line is a broken peer
 
@@ -203,10 +203,19 @@ class Judge:
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """The verdict about one part."""
+    """The verdict about one part, without its pictures' health."""
 
     verdict: Verdict
     kind: Literal["judged"] = "judged"
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """Follows each :class:`Judged`: how good the pictures were. The judge is done with them."""
+
+    seq: int
+    health: tuple[Health, ...] = ()
+    kind: Literal["looked"] = "looked"
 
 
 # --- archive -----------------------------------------------------------------------------------------
@@ -246,6 +255,7 @@ FromChild = (
     | Loaded
     | LoadFailed
     | Judged
+    | Looked
     | Kept
 )
 

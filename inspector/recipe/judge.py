@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -34,6 +34,17 @@ def judge(recipe: LoadedRecipe, part: Part, frames: Sequence[Frame]) -> Verdict:
     An InspectionFault makes it NOT_INSPECTED with the fault's code, any other exception of a tool
     NOT_INSPECTED with INTERNAL_ERROR, naming the step. Checks made before the fault stay in the verdict.
     """
+    verdict, look = judged(recipe, part, frames)
+    began = time.perf_counter_ns()
+    health = look()
+    stages = {**verdict.stages_us, "health": (time.perf_counter_ns() - began) // 1000}
+    return replace(verdict, health=health, stages_us=stages)
+
+
+def judged(
+    recipe: LoadedRecipe, part: Part, frames: Sequence[Frame]
+) -> tuple[Verdict, Callable[[], tuple[Health, ...]]]:
+    """The verdict as :func:`judge` finds it, and what tells the pictures' health: nobody need wait for that."""
     started = time.perf_counter_ns()
     walk = _Walk(recipe, part)
     refused: Verdict | None = None  # not the fault itself: its traceback would hold the pictures
@@ -47,19 +58,17 @@ def judge(recipe: LoadedRecipe, part: Part, frames: Sequence[Frame]) -> Verdict:
         _log.exception("step %s broke", walk.at)
         text = f"Not inspected: step {walk.at} broke: {type(error).__name__}: {error}"
         refused = Verdict.not_inspected(part, InspectionFault(Code.INTERNAL_ERROR, text[:200]))
-    health = walk.health()
     made = replace(
         refused or Verdict(part),
         checks=tuple(walk.checks),
         frames=tuple(frame.ref for frame in frames),
         model_shas=recipe.model_shas,
-        health=health,
         pose=next((a.pose for a in walk.answers.values() if isinstance(a, Located) and a.pose is not None), None),
     )
     if refused is None:
         made = decide(made, recipe.spec)
     stages = {**walk.stages_us, "judge": (time.perf_counter_ns() - started) // 1000}
-    return replace(made, stages_us=stages)
+    return replace(made, stages_us=stages), walk.health
 
 
 @dataclass
@@ -113,7 +122,6 @@ class _Walk:
 
     def health(self) -> tuple[Health, ...]:
         """How good the pictures are that came; nothing when that can't be told. Never raises."""
-        began = time.perf_counter_ns()
         frames = {name: picture.shots[0] for name, picture in self.pictures.items()}
 
         def see(source: str, frame: Frame, located: Located) -> View:
@@ -121,12 +129,10 @@ class _Walk:
             return View(frame, self.part, pose, self.recipe.mm_per_px(source))
 
         try:
-            found = health_of(self.recipe.spec, frames, self.answers, see)
+            return health_of(self.recipe.spec, frames, self.answers, see)
         except Exception:  # it must not cost a part
             _log.exception("the pictures' health can't be told")
-            found = ()
-        self.stages_us["health"] = (time.perf_counter_ns() - began) // 1000
-        return found
+            return ()
 
     def step(self, name: str, tool: Tool) -> None:
         """Do one step and add its checks. Raises InspectionFault, or whatever the tool breaks with."""

@@ -10,7 +10,7 @@ import argparse
 import logging
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import cast
@@ -20,19 +20,20 @@ import numpy as np
 
 from inspector import child
 from inspector.codes import Code
-from inspector.parts import Frame, FrameRef, InspectionFault, Part, Trigger, Verdict
+from inspector.parts import Frame, FrameRef, Health, InspectionFault, Part, Trigger, Verdict
 from inspector.pixels import decode
-from inspector.recipe.judge import judge
+from inspector.recipe.judge import judge, judged
 from inspector.recipe.load import LoadedRecipe, load_recipe
 from inspector.recipe.shelf import AcceleratorLost, Wish
 from inspector.ring import RingReader
-from inspector.wire import Judge, Judged, Load, Loaded, LoadFailed, Ping, Stop
+from inspector.wire import Judge, Judged, Load, Loaded, LoadFailed, Looked, Ping, Stop
 from inspector.yamlfile import FileError
 
 IDLE_S = 1.0  # how long one wait for a message is
 EXIT_POISONED = 3  # the accelerator is lost to this process; a new one may get it back
 
 _log = logging.getLogger(__name__)
+Look = Callable[[], tuple[Health, ...]]  # at the pictures, after the verdict has left
 
 
 class JudgeProcess:
@@ -59,7 +60,9 @@ class JudgeProcess:
                     if self._lost:
                         return EXIT_POISONED
                 elif isinstance(message, Judge):
-                    self._channel.send(Judged(self._judge(message)))
+                    verdict, look = self._judge(message)
+                    self._channel.send(Judged(verdict))
+                    self._channel.send(Looked(message.part.seq, look()))
                     if self._recipe is not None and self._recipe.store.poisoned:
                         _log.error("the accelerator failed; this process ends, a new one is needed")
                         return EXIT_POISONED
@@ -107,7 +110,7 @@ class JudgeProcess:
             mm_per_px=recipe.located_mm_per_px,
         )
 
-    def _judge(self, order: Judge) -> Verdict:
+    def _judge(self, order: Judge) -> tuple[Verdict, Look]:
         part, recipe = order.part, self._recipe
         try:
             if recipe is None:
@@ -119,18 +122,22 @@ class JudgeProcess:
                     f"loaded is {recipe.number} ({recipe.sha[:12]})",
                 )
             frames = [Frame(ref, decode(self._rings.read(ref), ref.pixel_format)) for ref in order.frames]
-            verdict = judge(recipe, part, frames)
+            verdict, look = judged(recipe, part, frames)
             if gone := [ref for ref in order.frames if not self._rings.still(ref)]:
                 whose = f"view {gone[0].view}" if gone[0].view else f"camera {gone[0].camera}"
                 text = f"Not inspected: the picture of {whose} was overwritten while it was judged"
                 raise InspectionFault(Code.NO_FRAME, text)
-            return verdict
+            return verdict, look
         except InspectionFault as fault:
-            return Verdict.not_inspected(part, fault)
+            return Verdict.not_inspected(part, fault), _nothing
         except Exception as error:  # one part is lost, not the line
             _log.error("judging part %d broke: %s", part.seq, traceback.format_exc())
             text = f"Not inspected: the judge broke: {type(error).__name__}: {error}"
-            return Verdict.not_inspected(part, InspectionFault(Code.INTERNAL_ERROR, text[:200]))
+            return Verdict.not_inspected(part, InspectionFault(Code.INTERNAL_ERROR, text[:200])), _nothing
+
+
+def _nothing() -> tuple[Health, ...]:
+    return ()
 
 
 def _warm_up(recipe: LoadedRecipe) -> None:

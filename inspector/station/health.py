@@ -20,7 +20,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from inspector.parts import InspectionFault, Outcome, Verdict
+from inspector.parts import Health, InspectionFault, Outcome, Verdict
 from inspector.station.alarms import Alarms
 from inspector.station.causes import Cause, Evidence, picture_cause, position_cause
 from inspector.station.charts import JUMP_SIGMA, KINDS, LEARN, SERIES, Charts, Key, Reading
@@ -30,6 +30,7 @@ _log = logging.getLogger(__name__)
 
 CHARTS_BOUND = 400  # of one recipe; more are not charted
 RECIPES_BOUND = 4  # in memory; the others are in the ledger
+HALVES_BOUND = 64  # verdicts without their pictures' health yet, and the other way round
 WAITING_BOUND = 100  # parts that wait while a recipe's limits are read
 REPEAT_PARTS = 25  # an alarm's figures are brought up to date so often
 WRITE_LIMIT_S = 2.0
@@ -88,10 +89,33 @@ class HealthDesk:
         self._recipes: OrderedDict[int, _Recipe] = OrderedDict()
         self._now: _Recipe | None = None
         self._mm_per_px = 0.0
+        self._told: OrderedDict[int, tuple[Verdict, float]] = OrderedDict()
+        self._looked: OrderedDict[int, tuple[Health, ...]] = OrderedDict()
 
     # --- a part ----------------------------------------------------------------------------------------
+    def told(self, verdict: Verdict, mm_per_px: float = 0.0) -> None:
+        """A verdict was told; its pictures' health comes by itself, before or after, unless nobody judged them."""
+        seq = verdict.part.seq
+        health = self._looked.pop(seq, None)
+        if health is not None:
+            self.add(replace(verdict, health=health), mm_per_px)
+            return
+        self._told[seq] = verdict, mm_per_px
+        if len(self._told) > HALVES_BOUND:
+            self._told.popitem(last=False)
+
+    def looked(self, seq: int, health: tuple[Health, ...]) -> None:
+        """How good the pictures of part ``seq`` were."""
+        found = self._told.pop(seq, None)
+        if found is not None:
+            self.add(replace(found[0], health=health), found[1])
+            return
+        self._looked[seq] = health
+        if len(self._looked) > HALVES_BOUND:
+            self._looked.popitem(last=False)
+
     def add(self, verdict: Verdict, mm_per_px: float = 0.0) -> None:
-        """A verdict was told. ``mm_per_px`` of the picture that parts are located in; 0: not calibrated."""
+        """A verdict with its pictures' health. ``mm_per_px``: of the picture that locates parts; 0: not calibrated."""
         if not verdict.health and verdict.pose is None:
             return
         self._mm_per_px = mm_per_px

@@ -9,10 +9,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from inspector.codes import Code
-from inspector.parts import InspectionFault, Outcome, Part, Verdict
+from inspector.parts import Health, InspectionFault, Outcome, Part, Verdict
 from inspector.station.children import Child, ChildGone
 from inspector.station.leases import Lease
-from inspector.wire import FromChild, Judge, Judged, Load, Loaded, LoadFailed
+from inspector.wire import FromChild, Judge, Judged, Load, Loaded, LoadFailed, Looked
 
 OWED_LIMIT_S = 10.0  # an answer that long after its deadline will not come
 LOAD_LIMIT_S = 900.0  # building a TensorRT engine took 9.5 minutes on an Orin; systemd waits 20 for the first
@@ -28,10 +28,14 @@ class JudgeDesk:
         backend: str,
         threads: int,
         late: Callable[[Verdict], None],
+        looked: Callable[[int, tuple[Health, ...]], None],
         changed: Callable[[], None],
     ) -> None:
-        """``late(verdict)``: a verdict nobody waits for any more. ``changed()``: ready or not has changed."""
+        """``late(verdict)``: a verdict nobody waits for any more. ``looked(seq, health)``: how good a part's pictures
+        were, about when its verdict is told. ``changed()``: ready or not has changed.
+        """
         self._late = late
+        self._looked = looked
         self._changed = changed
         self._waiting: dict[int, asyncio.Future[Verdict]] = {}
         self._leases: OrderedDict[int, tuple[Lease, int]] = OrderedDict()  # with the part's deadline
@@ -123,6 +127,11 @@ class JudgeDesk:
     def _received(self, message: FromChild) -> None:
         if isinstance(message, Judged):
             self._judged(message.verdict)
+        elif isinstance(message, Looked):
+            held = self._leases.pop(message.seq, None)
+            if held is not None:
+                held[0].drop()
+                self._looked(message.seq, message.health)
         elif isinstance(message, Loaded) and message.path == str(self._path):
             self.child.patience(None)
             self._state(message, message.backend or "no model")
@@ -136,10 +145,8 @@ class JudgeDesk:
 
     def _judged(self, verdict: Verdict) -> None:
         seq = verdict.part.seq
-        held = self._leases.pop(seq, None)
-        if held is None:
+        if seq not in self._leases:
             return  # not asked for: a judge that talks to itself is not believed
-        held[0].drop()
         future = self._waiting.get(seq)
         if future is not None and not future.done():
             future.set_result(verdict)

@@ -78,6 +78,7 @@ class Station:
             backend=config.backend,
             threads=config.judge_threads,
             late=self._late,
+            looked=self.health.looked,
             changed=self._judge_changed,
         )
         slots = min(c.slots for c in config.cameras.values())
@@ -374,7 +375,7 @@ class Station:
 
     def _show(self, verdict: Verdict, t_ms: int) -> None:
         self._history.add(verdict, t_ms)
-        self.health.add(verdict, self.judge.loaded.mm_per_px if self.judge.loaded else 0.0)
+        self.health.told(verdict, self.judge.loaded.mm_per_px if self.judge.loaded else 0.0)
         limit = self.judge.loaded.stop_line if self.judge.loaded else 0
         code, row = self._history.same_code
         if limit and verdict.outcome is Outcome.FAIL and row >= limit:

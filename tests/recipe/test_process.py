@@ -34,9 +34,17 @@ class Judge:
         theirs.close()
         self.socket = ours
         self._buffer = b""
+        self.looked: wire.Looked | None = None  # what followed the last verdict
 
     def ask(self, message: Any) -> Any:
         self.socket.sendall(wire.encode_to_child(message))
+        answer = self._next()
+        if isinstance(answer, wire.Judged):
+            self.looked = self._next()
+            assert isinstance(self.looked, wire.Looked) and self.looked.seq == answer.verdict.part.seq
+        return answer
+
+    def _next(self) -> Any:
         until = time.monotonic() + LIMIT_S
         while b"\n" not in self._buffer:
             ready, _, _ = select.select([self.socket], [], [], max(0.0, until - time.monotonic()))
@@ -97,6 +105,8 @@ def test_load_and_judge(judge: Judge, ring: Ring, picture: Any, tmp_path: Path) 
     assert answer.verdict.outcome is Outcome.PASS, answer.verdict.text
     assert answer.verdict.part.seq == 7
     assert answer.verdict.frames[0].frame_id == 5
+    assert answer.verdict.health == (), "nobody waits for it"
+    assert judge.looked is not None and [h.patch for h in judge.looked.health] == ["picture"]
 
 
 def test_views_are_asked_for_and_judged(judge: Judge, ring: Ring, tmp_path: Path) -> None:

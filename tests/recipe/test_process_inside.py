@@ -36,7 +36,8 @@ class Talk:
         self.status = self._judge.run()
         self._ours.settimeout(5)
         data = self._ours.recv(1 << 20)
-        return [wire.decode_from_child(line) for line in data.splitlines()]
+        answers = [wire.decode_from_child(line) for line in data.splitlines()]
+        return [answer for answer in answers if not isinstance(answer, wire.Looked)]
 
 
 @pytest.fixture
