@@ -121,7 +121,7 @@ def test_judging_that_breaks_costs_one_part(
             raise MemoryError
         return real(recipe, of, frames)
 
-    monkeypatch.setattr(process, "judge", broken_once)
+    monkeypatch.setattr(process, "judged", broken_once)
     _, first, second = talk(load, order(sha), order(sha))
     assert (first.verdict.outcome, first.verdict.code) == (Outcome.NOT_INSPECTED, Code.INTERNAL_ERROR)
     assert second.verdict.outcome is Outcome.PASS
@@ -129,7 +129,7 @@ def test_judging_that_breaks_costs_one_part(
 
 def test_picture_overwritten_while_it_is_judged(talk: Talk, order: Any, tmp_path: Path, monkeypatch: Any) -> None:
     load, sha = loaded_sha(tmp_path)
-    real = process.judge
+    real = process.judged
 
     def overwritten(recipe: Any, of: Any, frames: Any) -> Any:
         verdict = real(recipe, of, frames)
@@ -139,7 +139,7 @@ def test_picture_overwritten_while_it_is_judged(talk: Talk, order: Any, tmp_path
             ring.close()
         return verdict
 
-    monkeypatch.setattr(process, "judge", overwritten)
+    monkeypatch.setattr(process, "judged", overwritten)
     _, judged = talk(load, order(sha))
     assert (judged.verdict.outcome, judged.verdict.code) == (Outcome.NOT_INSPECTED, Code.NO_FRAME)
     assert "while it was judged" in judged.verdict.text
