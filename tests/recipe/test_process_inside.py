@@ -113,7 +113,7 @@ def test_judging_that_breaks_costs_one_part(
 ) -> None:
     caplog.set_level(logging.CRITICAL)
     load, sha = loaded_sha(tmp_path)
-    real, calls = process.judge, []
+    real, calls = process.judged, []
 
     def broken_once(recipe: Any, of: Any, frames: Any) -> Any:
         if of.seq == 7 and not calls:  # not the warm-up
