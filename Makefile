@@ -93,6 +93,10 @@ faults: ## every fault of the virtual camera against a whole station
 	@sh tools/setup.sh
 	@$(RUN) -m tools.cameras.faults
 
+powercuts: ## 2,000 simulated power cuts of the ledger
+	@sh tools/setup.sh
+	@$(RUN) -m tools.proofs.power_cuts --write
+
 wheelhouse: ## all packages and Inspector itself as files in build/wheelhouse, for a computer without network
 	@sh tools/setup.sh
 	@rm -rf build/wheelhouse
@@ -104,4 +108,4 @@ clean: ## removes what was made, .venv too
 	@rm -rf .venv build htmlcov .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache .make-* *.egg-info
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.PHONY: help demo test setup lint coverage bench chaos identity cycles pace viky tiles repeatability screens asan faults wheelhouse clean
+.PHONY: help demo test setup lint coverage bench chaos identity cycles pace viky tiles repeatability screens asan faults powercuts wheelhouse clean

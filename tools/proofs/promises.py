@@ -1,0 +1,143 @@
+"""What the books promised up to a moment, and whether a ledger keeps it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sqlite3
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from inspector.station.ledger import Ledger, StorageFault, recount
+
+
+@dataclass
+class _Part:
+    accepted: bool = False
+    tried: list[tuple[str, int]] = field(default_factory=list)  # (outcome, code) of each close that was begun
+    kept: int = -1  # the last of them that was acknowledged
+    kept_at: int = -1  # when that one was begun
+    sent_at: int = -1  # when its record was last said to be the broker's
+    late: bool = False
+    picture: str = ""
+
+
+class Promises:
+    """Reads the markers of :mod:`tools.proofs.bookkeeping`."""
+
+    def __init__(self) -> None:
+        self._now = 0
+        self._parts: dict[int, _Part] = {}
+        self._begun_at: dict[tuple[int, int], int] = {}
+        self._floor = 0  # parts up to this seq may be forgotten
+        self._alarms: list[str] = []
+        self._notes: list[str] = []
+        self._noted = -1
+        self.acknowledged = 0
+
+    def mark(self, words: bytes) -> None:
+        """The next marker."""
+        self._now += 1
+        marker = json.loads(words)
+        word = "got" if "got" in marker else "try"
+        handler = getattr(self, f"_{word}_{marker[word]}", None)
+        if handler is not None:
+            handler(marker)
+        self.acknowledged += word == "got"
+
+    def _try_accept(self, m: dict[str, Any]) -> None:
+        self._parts[m["seq"]] = _Part()
+
+    def _got_accept(self, m: dict[str, Any]) -> None:
+        self._parts[m["seq"]].accepted = True
+
+    def _try_close(self, m: dict[str, Any]) -> None:
+        part = self._parts[m["seq"]]
+        part.tried.append((m["outcome"], m["code"]))
+        self._begun_at[(m["seq"], len(part.tried) - 1)] = self._now
+
+    def _got_close(self, m: dict[str, Any]) -> None:
+        part = self._parts[m["seq"]]
+        part.kept = len(part.tried) - 1
+        part.kept_at = self._begun_at[(m["seq"], part.kept)]
+
+    def _got_late(self, m: dict[str, Any]) -> None:
+        self._parts[m["seq"]].late = True
+
+    def _got_picture(self, m: dict[str, Any]) -> None:
+        self._parts[m["seq"]].picture = m["path"]
+
+    def _try_sent(self, m: dict[str, Any]) -> None:
+        for seq in m["seqs"]:
+            self._parts[seq].sent_at = self._now
+
+    def _try_prune(self, m: dict[str, Any]) -> None:
+        self._floor = max(self._floor, max(self._parts, default=0) - int(m["keep"]))
+
+    def _got_alarm(self, m: dict[str, Any]) -> None:
+        self._alarms.append(m["text"])
+
+    def _try_meta(self, m: dict[str, Any]) -> None:
+        self._notes.append(m["value"])
+
+    def _got_meta(self, m: dict[str, Any]) -> None:
+        self._noted = self._notes.index(m["value"])
+
+    # --- is it kept? ---------------------------------------------------------------------------------
+    def broken(self, path: Path) -> Counter[str]:
+        """Open the ledger as the station would and look. Counts what is wrong by kind; nothing is all right.
+
+        ``corrupt``: SQLite finds the file damaged, or the ledger moved it aside. ``unopened``: it can't be opened.
+        ``lost``: something acknowledged is missing. ``changed``: something stands there that was never written.
+        ``counters``: not equal to a recount. ``seq``: the next number was given before.
+        """
+        wrong: Counter[str] = Counter()
+        ledger = Ledger(path, station="vis/v1/proof/s", boot="ffff", sim=True)
+        try:
+            ledger.open()
+        except StorageFault:
+            return Counter(unopened=1)
+        next_seq, damaged = ledger.next_seq, ledger.damaged
+        if not ledger.shut(10.0):
+            wrong["unopened"] += 1
+        if damaged is not None:
+            wrong["corrupt"] += 1
+        with contextlib.closing(sqlite3.connect(path)) as connection:
+            if connection.execute("PRAGMA integrity_check(1)").fetchone()[0] != "ok":
+                wrong["corrupt"] += 1
+            self._compare(connection, wrong)
+        kept, counted = recount(path)
+        wrong["counters"] += kept != counted
+        wrong["lost"] += max(0, sum(p.accepted for p in self._parts.values()) - kept.get("total", 0))
+        wrong["seq"] += next_seq <= max((s for s, p in self._parts.items() if p.accepted or p.kept >= 0), default=0)
+        return +wrong
+
+    def _compare(self, connection: sqlite3.Connection, wrong: Counter[str]) -> None:
+        rows = {
+            r[0]: r[1:]
+            for r in connection.execute("SELECT seq, outcome, code, late IS NOT NULL, picture FROM part").fetchall()
+        }
+        waiting = {r[0] for r in connection.execute("SELECT seq FROM outbox WHERE late=0")}
+        for seq, part in self._parts.items():
+            if seq not in rows:
+                wrong["lost"] += (part.accepted or part.kept >= 0) and seq > self._floor
+                wrong["lost"] += part.kept >= 0 and part.sent_at < part.kept_at  # its record never left
+                continue
+            outcome, code, late, picture = rows[seq]
+            if outcome is None:
+                wrong["lost"] += part.kept >= 0
+            elif (outcome, code) not in part.tried:
+                wrong["changed"] += 1
+            elif (outcome, code) not in part.tried[max(part.kept, 0) :]:
+                wrong["lost"] += 1  # an older word than the one that was acknowledged
+            wrong["lost"] += part.kept >= 0 and part.sent_at < part.kept_at and seq not in waiting
+            wrong["lost"] += part.late and not late
+            wrong["lost"] += bool(part.picture) and picture != part.picture
+        wrong["changed"] += len(rows.keys() - self._parts.keys())
+        alarms = {r[0] for r in connection.execute("SELECT text FROM alarm")}
+        wrong["lost"] += sum(text not in alarms for text in self._alarms)
+        note = connection.execute("SELECT value FROM meta WHERE key='alive'").fetchone()
+        if self._noted >= 0 and (note is None or self._notes.index(note[0]) < self._noted):
+            wrong["lost"] += 1
