@@ -12,11 +12,12 @@ from tools.plc_simulator.book import Book, Row
 from tools.plc_simulator.line import Line, NotReady, Settings
 from tools.plc_simulator.pictures import Order, PictureError, Pictures
 from tools.plc_simulator.wire import Wire
+from tools.plc_simulator.witness import Witness
 from tools.virtual_camera.control import CameraControl
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Exit status: 0 books consistent and no bad part passed, 1 otherwise, 2 wrong use."""
+    """Exit status: 0 books consistent, no bad part passed, no word broken; 1 otherwise; 2 wrong use."""
     options = _parser().parse_args(arguments)
     book = Book()
     order = Order(options.parts, options.seed, options.defect_rate, options.pictures, options.truth)
@@ -32,15 +33,9 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
     host, port = options.broker
     wire = Wire(host, port, f"vis/v1/{options.line}/{options.station}")
-    settings = Settings(
-        options.rate,
-        options.deadline_ms,
-        options.gate_ms,
-        options.mode,
-        options.device,
-        options.ready_wait_s,
-    )
-    line = Line(settings, wire, lens, pictures, book, (lambda _row: None) if options.quiet else _print_row)
+    show = (lambda _row: None) if options.quiet else _print_row
+    witness = Witness(options.tolerance_ms, options.approve)
+    line = Line(_settings(options), wire, lens, pictures, book, show, witness, options.approve)
 
     def stop(*_: Any) -> None:
         line.halt = line.stop
@@ -62,7 +57,29 @@ def main(arguments: list[str] | None = None) -> int:
         lens.close()
     print(book.text())
     print(f"Book: {options.book}", flush=True)
-    return 0 if book.consistent and book.dangerous_count == 0 and not trouble else 1
+    faults = witness.faults.total()
+    for text in list(witness.texts)[:20]:
+        print(f"  fault: {text}"[:200])
+    return 0 if book.consistent and book.dangerous_count == 0 and not trouble and not faults else 1
+
+
+def _settings(options: argparse.Namespace) -> Settings:
+    gate_mm = options.gate_mm if options.gate_mm is not None else options.belt_mm_s * options.gate_ms / 1000
+    return Settings(
+        options.rate,
+        options.deadline_ms,
+        options.mode,
+        options.device,
+        options.ready_wait_s,
+        gate_mm,
+        options.belt_mm_s,
+        options.steps_per_mm,
+        options.vary_speed,
+        options.stop_belt,
+        options.stand or options.wire == "binary",
+        options.wire,
+        options.seed,
+    )
 
 
 def _print_row(row: Row) -> None:
@@ -109,7 +126,16 @@ def _parser() -> argparse.ArgumentParser:
     add("--seed", type=_number(0, 2**31 - 1, int), default=1)
     add("--defect-rate", type=_number(0, 1), default=0.3, help="share of bad parts")
     add("--deadline-ms", type=_number(50, 10000, int), default=1000)
-    add("--gate-ms", type=_number(50, 60000, int), default=1500, help="way from camera to gate")
+    add("--gate-ms", type=_number(50, 60000, int), default=1500, help="camera to gate at the usual speed")
+    add("--gate-mm", type=_number(1, 100000), default=None, help="the same in mm; else --gate-ms says it")
+    add("--belt-mm-s", type=_number(1, 10000), default=100.0, help="the belt's usual speed")
+    add("--steps-per-mm", type=_number(0.1, 10000), default=20.0, help="of the belt's encoder")
+    add("--vary-speed", type=_number(0, 0.9), default=0.0, metavar="SHARE", help="most change of speed, at random")
+    add("--stop-belt", type=_number(0, 86400), default=0.0, metavar="S", help="mean time between stops; 0: none")
+    add("--stand", action="store_true", help="a part stands before the camera until its result, or the timer")
+    add("--wire", choices=("json", "text", "binary"), default="json", help="text, binary: as a PLC without JSON")
+    add("--tolerance-ms", type=_number(0, 60000, int), default=500, help="an answer later than that is stale")
+    add("--approve", default="", metavar="CFG", help="reject what another configuration judged (8 hex digits)")
     add("--mode", choices=("command", "announced", "counted"), default="command", help="the station's `identity`")
     add("--ready-wait-s", type=_number(0, 600), default=60.0, help="limit for the station to be ready")
     add("--book", type=Path, required=True, help="file for the PLC's book (JSON)")

@@ -43,6 +43,7 @@ class Book:
 
     def __init__(self) -> None:
         self.rows: deque[Row] = deque(maxlen=ROWS_KEPT)
+        self.after_gate = 0  # verdicts that came when their part had gone
         self.sent = 0
         self.announced = 0
         self.decided = 0
@@ -99,7 +100,8 @@ class Book:
     def came_after_gate(self, cmd_id: str, verdict: str) -> None:
         """A verdict for a part that has gone: noted in its row when that is among the last ones."""
         for back in range(1, min(len(self.rows), 100) + 1):
-            if (self.rows[-back].cmd_id or self.rows[-back].part_id) == cmd_id:
+            if cmd_id and cmd_id in (self.rows[-back].cmd_id, self.rows[-back].part_id):
+                self.after_gate += 1
                 self.rows[-back] = replace(self.rows[-back], after_gate=verdict[:20])
                 return
 
@@ -133,6 +135,7 @@ class Book:
                 "p99": _percentile(latencies, 99),
             },
             "strays": dict(self.strays),
+            "after_gate": self.after_gate,
             "consistent": self.consistent,
             **self.extra,
         }
@@ -170,6 +173,8 @@ class Book:
             lines.append(f"  {truth:15} {counts}")
         if self.strays:
             lines.append("  messages not used: " + ", ".join(f"{k} {n}" for k, n in self.strays.items()))
+        if faults := self.extra.get("faults"):
+            lines.append("  FAULTS of the station: " + ", ".join(f"{name} {n}" for name, n in faults.items()))
         if latency["n"]:
             lines.append(f"  trigger to result: p50 {latency['p50']:.1f} ms, p99 {latency['p99']:.1f} ms")
         return "\n".join(line[:80].rstrip() for line in lines)

@@ -23,6 +23,8 @@ RULES = (
     "invalid",
     "not_ready",
     "heartbeat_stale",
+    "unapproved",
+    "resync",
     "stopped",
 )
 
@@ -49,6 +51,7 @@ class Answer:
     t_ms: int
     dup: bool
     arrived_ns: int
+    cfg: str = ""  # short form of the configuration's digest
 
 
 @dataclass
@@ -62,11 +65,12 @@ class Slot:
     announced: bool  # False: the link was down when the part stood before the camera
     answer: Answer | None = None
     refused: str = ""  # why a message for this part was not used
+    known_by: str = ""  # where an answer has no cmd_id: its part_id, or the number it must have
 
     @property
     def key(self) -> str:
         """What its answer is known by: counted parts have no command of their own."""
-        return self.cmd_id or self.part_id
+        return self.known_by or self.cmd_id or self.part_id
 
 
 @dataclass(frozen=True)
@@ -91,6 +95,7 @@ class Watch:
     old_boots: set[str] = field(default_factory=set)
     text: str = ""  # what the station says it lacks
     gaps: int = 0  # numbers skipped between the verdicts that were used
+    approved: str = ""  # the one configuration whose verdicts may open the gate; "" for any
 
     def link_changed(self, up: bool) -> None:
         """Without a link nothing is known."""
@@ -113,6 +118,11 @@ class Watch:
         self.heartbeat_n, self.heartbeat_ns = n, now_ns
         self.ready = members.get("ready") is True
 
+    def beat(self, n: int, now_ns: int) -> None:
+        """``hb/c``: its one byte, which says nothing of ready."""
+        if n != self.heartbeat_n:
+            self.heartbeat_n, self.heartbeat_ns = n, now_ns
+
     def alive(self, now_ns: int) -> bool:
         """A heartbeat within the last 3 s."""
         return self.heartbeat_ns is not None and now_ns - self.heartbeat_ns <= HEARTBEAT_LIMIT_NS
@@ -127,9 +137,14 @@ class Watch:
             if len(self.old_boots) >= 1000:
                 self.old_boots.clear()
             self.old_boots.add(self.boot)
-        if self.seq and answer.seq > self.seq + 1:
-            self.gaps += answer.seq - self.seq - 1
-        self.boot, self.seq = answer.boot, answer.seq
+        self.boot = answer.boot
+        self.take_seq(answer.seq)
+
+    def take_seq(self, seq: int) -> None:
+        """The last number that came."""
+        if self.seq and seq > self.seq + 1:
+            self.gaps += seq - self.seq - 1
+        self.seq = seq
 
 
 def parse_result(payload: bytes, retained: bool, arrived_ns: int) -> Answer:
@@ -147,7 +162,11 @@ def parse_result(payload: bytes, retained: bool, arrived_ns: int) -> Answer:
         if type(value) is not kind:
             raise Refused("invalid", f"{key} is {value!r}"[:60])
         found[key] = value
-    answer = Answer(arrived_ns=arrived_ns, **found)  # type: ignore[arg-type]
+    used = {key: found[key] for key in _USED}
+    cfg = members.get("cfg", "")
+    if not isinstance(cfg, str):
+        raise Refused("invalid", f"cfg is {cfg!r}"[:60])
+    answer = Answer(arrived_ns=arrived_ns, cfg=cfg, **used)  # type: ignore[arg-type]
     if not 1 <= answer.seq <= SEQ_MAX:
         raise Refused("invalid", f"seq is {answer.seq}")
     if answer.verdict == "PASS" and answer.code != 0:
@@ -156,16 +175,12 @@ def parse_result(payload: bytes, retained: bool, arrived_ns: int) -> Answer:
 
 
 _TYPES: dict[str, type] = {
-    "seq": int,
-    "boot": str,
-    "part_id": str,
-    "cmd_id": str,
-    "verdict": str,
-    "code": int,
-    "reason": str,
-    "t_ms": int,
-    "dup": bool,
+    **dict.fromkeys(("seq", "attempt", "code", "recipe", "rev", "t_ms", "deadline_ms"), int),
+    **dict.fromkeys(("boot", "part_id", "cmd_id", "verdict", "reason", "cls", "ts"), str),
+    **dict.fromkeys(("score", "thr"), float),
+    **dict.fromkeys(("sim", "dup"), bool),
 }
+_USED = ("seq", "boot", "part_id", "cmd_id", "verdict", "code", "reason", "t_ms", "dup")
 
 
 def offer(watch: Watch, register: dict[str, Slot], answer: Answer) -> Slot:
@@ -196,7 +211,9 @@ def offer(watch: Watch, register: dict[str, Slot], answer: Answer) -> Slot:
 def decide(slot: Slot, watch: Watch, now_ns: int) -> Decision:
     """What the gate does with the part that arrives at it now."""
     answer = slot.answer
-    if answer is None:
+    if answer is None or slot.refused == "resync":
+        if slot.refused == "resync":
+            return Decision(False, "rule", "resync")
         if not slot.announced:
             return Decision(False, "rule", "no_link")
         if slot.refused:
@@ -204,6 +221,8 @@ def decide(slot: Slot, watch: Watch, now_ns: int) -> Decision:
         return Decision(False, "rule", "missing" if watch.link else "no_link")
     if answer.verdict != "PASS":
         return Decision(False, "verdict", answer.verdict)
+    if watch.approved and answer.cfg != watch.approved:
+        return Decision(False, "rule", "unapproved")
     if slot.refused == "unmatched":  # somebody else's answer came under this part's number: doubt
         return Decision(False, "rule", "unmatched")
     if answer.arrived_ns - slot.sent_ns > slot.deadline_ms * 1_000_000:

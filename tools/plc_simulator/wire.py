@@ -40,6 +40,7 @@ class Wire:
     """One client object a connection, so that a trigger can't be sent again after an outage."""
 
     def __init__(self, host: str, port: int, base: str) -> None:
+        self._subscriptions: tuple[tuple[str, int], ...] = ALL
         self.inbox: queue.Queue[Message | LinkChanged] = queue.Queue(INBOX)
         self.lost_messages = 0
         self.connects = 0
@@ -50,6 +51,10 @@ class Wire:
         self._over.set()
         self._next_try = 0.0
         self._last_heard = 0.0
+
+    def subscribe(self, topics: tuple[tuple[str, int], ...]) -> None:
+        """What to hear, from the next connection on: topic below the base, QoS."""
+        self._subscriptions = topics
 
     @property
     def up(self) -> bool:
@@ -71,12 +76,12 @@ class Wire:
         self._over = threading.Event()
         self._client = self._connect(self._over)
 
-    def publish(self, topic: str, payload: bytes) -> bool:
+    def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> bool:
         """True when it is on its way. False: the link is down and the message is gone."""
         client = self._client
         if client is None or not self.up:
             return False
-        info = client.publish(f"{self._base}/{topic}", payload, 1)
+        info = client.publish(f"{self._base}/{topic}", payload, 1, retain)
         return info.rc == MQTTErrorCode.MQTT_ERR_SUCCESS
 
     def close(self) -> None:
@@ -130,7 +135,7 @@ class Wire:
             if reason.is_failure:
                 over.set()
             else:
-                c.subscribe([(f"{self._base}/{name}", qos) for name, qos in _SUBSCRIPTIONS])
+                c.subscribe([(f"{self._base}/{name}", qos) for name, qos in self._subscriptions])
 
         def subscribed(*_: Any) -> None:
             if mine():
@@ -171,4 +176,5 @@ class Wire:
             self.lost_messages += 1
 
 
-_SUBSCRIPTIONS = (("state", 1), ("hb", 0), ("result", 1), ("ack", 1))
+ALL = (("state", 1), ("hb", 0), ("result", 1), ("ack", 1), ("event", 1), ("counters", 1), ("info", 1))
+"""What a PLC that reads JSON hears; records are the MES's."""

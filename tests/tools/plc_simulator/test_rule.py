@@ -23,6 +23,10 @@ GOOD = {
     "t_ms": 40,
     "dup": False,
 }
+MORE = {
+    "attempt": 1, "cls": "", "score": 0.0, "thr": 0.0, "recipe": 7, "rev": 3, "ts": "2026-05-12T14:31:50.123Z",
+    "deadline_ms": 300, "sim": False,
+}  # fmt: skip
 
 
 def slot(**changes: Any) -> Slot:
@@ -72,7 +76,7 @@ def test_gate(in_slot: dict[str, Any], seen: dict[str, Any], passed: bool, by: s
 
 
 def message(**changes: Any) -> bytes:
-    members: dict[str, Any] = {**GOOD, **changes}
+    members: dict[str, Any] = {**GOOD, **MORE, **changes}
     return json.dumps({key: value for key, value in members.items() if value is not None}).encode()
 
 
@@ -103,6 +107,8 @@ def test_a_valid_result_is_read() -> None:
         (message(verdict=None), False, "invalid"),
         (message(dup="false"), False, "invalid"),
         (message(part_id=None), False, "invalid"),
+        (message(score=0), False, "invalid"),
+        (message(attempt=None), False, "invalid"),
         (message(code=100), False, "invalid"),
     ],
 )

@@ -23,6 +23,7 @@ from tests.plc.peers import Broker, wait_for
 from tools.virtual_camera.control import CameraControl
 
 BASE = "vis/v1/demo/top"
+UTC = "2026-05-12T14:31:50.123Z"
 Script = Callable[["FakeStation", dict[str, Any], int], None]
 
 
@@ -53,10 +54,19 @@ class FakeStation:
             "boot": self.boot,
             "part_id": trigger["part_id"],
             "cmd_id": trigger["cmd_id"],
+            "attempt": 1,
             "verdict": verdict,
             "code": code,
-            "reason": "",
+            "reason": "ok" if verdict == "PASS" else "",
+            "cls": "",
+            "score": 0.0,
+            "thr": 0.0,
+            "recipe": 1,
+            "rev": 1,
+            "ts": UTC,
             "t_ms": 5,
+            "deadline_ms": 300,
+            "sim": True,
             "dup": False,
             **changes,
         }
@@ -75,7 +85,11 @@ class FakeStation:
         self._tell_state()
 
     def _tell_state(self) -> None:
-        state = {"schema": "1.0", "state": "EXECUTE" if self.ready else "STOPPED", "ready": self.ready}
+        number = {"state": "EXECUTE", "state_nr": 6} if self.ready else {"state": "STOPPED", "state_nr": 2}
+        flags = dict.fromkeys(("busy", "fault", "warn", "sim"), False)
+        counts = dict.fromkeys(("recipe", "rev", "code", "queue", "seq", "uptime_s"), 0)
+        more = {"ts": UTC, "ready": self.ready, "text": "", "boot": self.boot}
+        state = {"schema": "1.0", **number, **flags, **counts, **more}
         self.client.publish(f"{BASE}/state", json.dumps(state), 1, True)
 
     def _on_connect(self, client: mqtt.Client, *_: Any) -> None:
@@ -91,7 +105,11 @@ class FakeStation:
         while not self._stop.wait(0.2):
             if self.beating:
                 self.n += 1
-                self.client.publish(f"{BASE}/hb", json.dumps({"n": self.n, "ready": self.ready}), 0)
+                self.client.publish(f"{BASE}/hb", self._heartbeat(), 0)
+
+    def _heartbeat(self) -> bytes:
+        state = "EXECUTE" if self.ready else "STOPPED"
+        return json.dumps({"n": self.n, "ready": self.ready, "state": state, "seq": self.seq}).encode()
 
     def close(self) -> None:
         self._stop.set()
@@ -238,7 +256,7 @@ def test_every_way_a_result_can_be_wrong(bench: Bench) -> None:
     bench.truth.write_text("file,good\na.png,1\n")
     bench.station(script)
     status, output = bench.run("--rate", "8")
-    assert status == 0, output
+    assert status == 1 and "FAULTS of the station" in output
     why = {row["part_number"]: (row["decision"], row["by"], row["why"]) for row in bench.book["rows"]}
     assert why == {
         1: ("reject", "rule", "missing"),
@@ -258,6 +276,8 @@ def test_every_way_a_result_can_be_wrong(bench: Bench) -> None:
     strays = bench.summary["strays"]
     assert strays["doubled"] == 1, "two verdicts for one part are told apart from one verdict sent twice"
     assert strays["unmatched"] == 3 and strays["invalid"] == 1 and strays["replayed"] >= 2
+    broken = {"other_part": 1, "unasked": 1, "seq_back": 3, "form": 2, "doubled": 1, "stale": 1}
+    assert bench.summary["faults"] == broken
 
 
 def test_a_stored_result_opens_no_gate(bench: Bench) -> None:
@@ -271,7 +291,8 @@ def test_a_stored_result_opens_no_gate(bench: Bench) -> None:
     station.seq -= 1
     status, _ = bench.run("--parts", "2")
     assert bench.summary["strays"]["retained"] == 1
-    assert (status, bench.summary["passed"]) == (0, 2), "live copies come without the flag"
+    assert bench.summary["passed"] == 2, "live copies come without the flag"
+    assert status == 1 and bench.summary["faults"]["retained"] == 1
 
 
 def test_not_ready_and_silent_stations_pass_nothing(bench: Bench) -> None:
