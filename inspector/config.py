@@ -48,6 +48,19 @@ class CompactConfig(Model):
         return self.id_width if self.result_c else 32
 
 
+class BrokerConfig(Model):
+    """An MQTT broker and how to reach it."""
+
+    host: str = Field("127.0.0.1", description="Broker's name or address.")
+    port: int = Field(1883, ge=1, le=65535, description="Broker's TCP port.")
+    username: str | None = Field(None, description="MQTT user.")
+    password_file: Path | None = Field(None, description="File whose first line is the password.")
+    ca_file: Path | None = Field(None, description="Certificate authority: switches TLS on.")
+    cert_file: Path | None = Field(None, description="This station's certificate.")
+    key_file: Path | None = Field(None, description="This station's key.")
+    keepalive_s: int = Field(5, ge=2, le=60, description="MQTT keep-alive.")
+
+
 SPARKPLUG_ID_MAX = 64  # characters
 
 
@@ -68,17 +81,10 @@ def _sparkplug_id(name: str) -> str:
 SparkplugId = Annotated[str, AfterValidator(_sparkplug_id)]
 
 
-class ScadaBrokerConfig(Model):
+class ScadaBrokerConfig(BrokerConfig):
     """SCADA's own MQTT broker. Nothing of the PLC's broker is used for it, its password least of all."""
 
     host: str = Field(min_length=1, description="Broker's name or address.")
-    port: int = Field(1883, ge=1, le=65535, description="Broker's TCP port.")
-    username: str | None = Field(None, description="MQTT user.")
-    password_file: Path | None = Field(None, description="File whose first line is the password.")
-    ca_file: Path | None = Field(None, description="Certificate authority: switches TLS on.")
-    cert_file: Path | None = Field(None, description="This station's certificate.")
-    key_file: Path | None = Field(None, description="This station's key.")
-    keepalive_s: int = Field(5, ge=2, le=60, description="MQTT keep-alive.")
 
 
 class SparkplugConfig(Model):
@@ -104,26 +110,14 @@ class SparkplugConfig(Model):
         return group
 
 
-class BrokerConfig(Model):
-    """An MQTT broker and how to reach it."""
-
-    host: str = Field("127.0.0.1", description="Broker's name or address.")
-    port: int = Field(1883, ge=1, le=65535, description="Broker's TCP port.")
-    version: Literal["3.1.1", "5"] = Field("3.1.1", description="MQTT version.")
-    client_id: str | None = Field(None, description="MQTT client id; default LINE-STATION.")
-    username: str | None = Field(None, description="MQTT user.")
-    password_file: Path | None = Field(None, description="File whose first line is the password.")
-    ca_file: Path | None = Field(None, description="Certificate authority: switches TLS on.")
-    cert_file: Path | None = Field(None, description="This station's certificate.")
-    key_file: Path | None = Field(None, description="This station's key.")
-    keepalive_s: int = Field(5, ge=2, le=60, description="MQTT keep-alive.")
-
-
 class PlcConfig(BrokerConfig):
     """The link to the PLC: its broker, and what is said there."""
 
+    version: Literal["3.1.1", "5"] = Field("3.1.1", description="MQTT version.")
+    client_id: str | None = Field(None, description="MQTT client id; default LINE-STATION.")
     heartbeat_s: float = Field(1.0, ge=0.1, le=2.0, description="Period of `hb`.")
     compact: CompactConfig = Field(default_factory=CompactConfig, description="Twins for weak PLCs.")
+    sparkplug: SparkplugConfig | None = Field(None, description="The station for SCADA, as Sparkplug B; default: off.")
 
 
 class CameraConfig(Model):

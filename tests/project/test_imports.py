@@ -42,8 +42,8 @@ VENDORS = {
     "tensorrt_rtx": {"infer/tensorrt.py"},
     "pycuda": {"infer/tensorrt.py"},
     "onnxruntime": {"infer/onnx_cpu.py"},
-    "paho": {"plc/link.py"},
-    "sqlite3": {"station/ledger.py"},
+    "paho": {"plc/mqtt.py"},
+    "sqlite3": {"station/ledger/"},
     "textual": {"tui/"},
     "rich": {"tui/"},
 }
