@@ -16,6 +16,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from typing import cast
 
 from inspector.wire import (
     LINE_LIMIT,
@@ -41,6 +42,42 @@ WRITE_BOUND = 4 * 1024 * 1024  # bytes that may wait for a child that does not r
 
 class ChildGone(Exception):
     """The child died, hung or does not read."""
+
+
+class _Lines(asyncio.Protocol):
+    """Hands over each line as it is read: no task stands between a child's word and who waits for it."""
+
+    def __init__(self, line: Callable[[bytes], None]) -> None:
+        self._line = line
+        self._rest = b""
+        self._transport: asyncio.Transport | None = None
+        self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+        self._transport.pause_reading()  # until its keeper is ready for what it says
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            *lines, self._rest = (self._rest + data).split(b"\n")
+            for line in lines:
+                self._line(line)
+            if len(self._rest) > LINE_LIMIT:
+                raise ValueError("a line without end")
+        except Exception as error:
+            self._end(error)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._end(exc)
+
+    def _end(self, why: Exception | None) -> None:
+        if not self.ended.done():
+            if why is None:
+                self.ended.set_result(None)
+            else:
+                self.ended.set_exception(why)
+        if self._transport is not None:
+            self._transport.close()
 
 
 class Child:
@@ -71,7 +108,8 @@ class Child:
         self._nice = nice
         self._environment = environment or {}
         self._process: asyncio.subprocess.Process | None = None  # of the present or last life
-        self._writer: asyncio.StreamWriter | None = None
+        self._transport: asyncio.Transport | None = None
+        self._first = True  # nothing was heard from it in this life
         self._task: asyncio.Task[None] | None = None
         self._stopping = False
         self._starts: deque[float] = deque(maxlen=STARTS_BOUND)
@@ -100,11 +138,11 @@ class Child:
 
     def send(self, message: ToChild) -> None:
         """Hand a message over. Raises ChildGone."""
-        if self._writer is None or not self.up:
+        if self._transport is None or not self.up:
             raise ChildGone(f"{self.name} is not running ({self.why})")
-        if self._writer.transport.get_write_buffer_size() > WRITE_BOUND:
+        if self._transport.get_write_buffer_size() > WRITE_BOUND:
             raise ChildGone(f"{self.name} does not read its messages")
-        self._writer.write(encode_to_child(message))
+        self._transport.write(encode_to_child(message))
 
     def patience(self, seconds: float | None) -> None:
         """Allow a longer silence (a recipe that is loading); None: the usual one."""
@@ -166,14 +204,17 @@ class Child:
                 with contextlib.suppress(OSError):
                     os.setpriority(os.PRIO_PROCESS, self._process.pid, self._nice)
             theirs.close()
-            reader, self._writer = await asyncio.open_connection(sock=ours, limit=LINE_LIMIT)
+            loop = asyncio.get_running_loop()
+            self._transport, lines = await loop.create_connection(lambda: _Lines(self._heard_line), sock=ours)
+            self._first = True
             self._heard = time.monotonic()
             self._patience_s = self._start_limit_s
             self.up = True
             self.since = time.monotonic()
             self._started()
             pinger = asyncio.create_task(self._ping())
-            await self._read(reader)
+            self._transport.resume_reading()
+            await lines.ended
         except ConnectionError:
             pass  # killed while something was on its way: the exit code in `why` says more
         except (OSError, ValueError) as error:  # ValueError: a line without end, or nonsense in one
@@ -188,9 +229,9 @@ class Child:
             if pinger is not None:
                 pinger.cancel()
             theirs.close()
-            if self._writer is not None:
-                self._writer.close()
-                self._writer = None
+            if self._transport is not None:
+                self._transport.abort()
+                self._transport = None
             else:
                 ours.close()
             why = await self._bury()
@@ -217,19 +258,17 @@ class Child:
         how = f"signal {-code}" if code is not None and code < 0 else f"exit {code}"
         return f"{self.why} ({how})"
 
-    async def _read(self, reader: asyncio.StreamReader) -> None:
-        first = True
-        while line := await reader.readline():
-            message = decode_from_child(line)
-            self._heard = time.monotonic()
-            if first:
-                first = False
-                if self._patience_s == self._start_limit_s:  # or it was given longer, for a load
-                    self._patience_s = self._answer_limit_s
-            if isinstance(message, Pong):
-                self.rss_bytes = message.rss_bytes
-            else:
-                self._receive(message)
+    def _heard_line(self, line: bytes) -> None:
+        message = decode_from_child(line)
+        self._heard = time.monotonic()
+        if self._first:
+            self._first = False
+            if self._patience_s == self._start_limit_s:  # or it was given longer, for a load
+                self._patience_s = self._answer_limit_s
+        if isinstance(message, Pong):
+            self.rss_bytes = message.rss_bytes
+        else:
+            self._receive(message)
 
     async def _ping(self) -> None:
         n = 0
