@@ -23,6 +23,7 @@ class _Job:
     verdict: Verdict
     store: bool
     lease: Lease
+    taken_s: float  # monotonic
 
 
 def _worth(job: _Job) -> int:
@@ -88,7 +89,7 @@ class ArchiveDesk:
         """Take a told part's pictures; holds the lease until they are written or dropped."""
         if lease is None:
             return
-        job = _Job(verdict, self._wanted(verdict, policy), lease)
+        job = _Job(verdict, self._wanted(verdict, policy), lease, time.monotonic())
         if not job.store and time.monotonic() - self._previewed_at < PREVIEW_EVERY_S:
             return  # no eye follows previews that fast, and the judge needs the computer
         self._previewed_at = time.monotonic()
@@ -171,6 +172,12 @@ class ArchiveDesk:
         if self._current is not None:
             self._drop(self._current, held=True)
             self._current = None
+
+    def owed(self, limit_s: float) -> set[int]:
+        """Parts whose picture is still to be stored, taken over no longer than ``limit_s`` ago."""
+        jobs = (*self._queue, *((self._current,) if self._current else ()))
+        oldest_s = time.monotonic() - limit_s
+        return {job.verdict.part.seq for job in jobs if job.store and job.taken_s > oldest_s}
 
     async def finish(self, limit_s: float) -> None:
         """Let it write what waits, for a little while."""

@@ -37,7 +37,7 @@ from inspector.plc.link import PlcLink, Received
 from inspector.station.alarms import Alarms
 from inspector.station.cameras import Cameras
 from inspector.station.judging import JudgeDesk
-from inspector.station.ledger import Ledger, RecipeTag, StorageFault, utc_now
+from inspector.station.ledger import Ledger, RecipeTag, StorageFault, Waiting, utc_now
 from inspector.station.line import Line
 from inspector.station.outbox import Outbox
 
@@ -189,11 +189,9 @@ class Control:
             result_binary(verdict, t_ms=t_ms, dup=dup, warn=warn) if on.result_b else None,
         )
 
-    def record(self, verdict: Verdict, *, late: bool = False) -> bytes:
-        """The record for the outbox."""
-        received = verdict.part.trigger.received_ns
-        t_ms = round((time.monotonic_ns() - received) / 1e6) if received else verdict.part.deadline_ms
-        return contract.record_payload(verdict, t_ms=max(0, t_ms), late=late)
+    def record(self, row: Waiting) -> bytes:
+        """The record of a row of the outbox."""
+        return contract.record_payload(row.verdict, t_ms=row.t_ms, late=row.late, image=Path(row.picture).name)
 
     # --- link listener -------------------------------------------------------------------------------
     def link_up(self) -> None:

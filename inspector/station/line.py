@@ -62,10 +62,6 @@ class Outlet(Protocol):
         """Publish on the control path; False when the link is down (it is never sent later)."""
         ...
 
-    def record(self, verdict: Verdict, *, late: bool = False) -> bytes:
-        """The record for the outbox."""
-        ...
-
 
 @dataclass(frozen=True)
 class _Told:
@@ -73,7 +69,6 @@ class _Told:
 
     verdict: Verdict
     t_ms: int
-    record: bytes
 
 
 class Line:
@@ -194,7 +189,7 @@ class Line:
                 await self._order.turn(part.seq)
                 done("turn", "record")
                 verdict = self._checked(part, lease, replace(verdict, stages_us={**verdict.stages_us, **stages}))
-                await self._ledger.close(verdict, self._t_ms(part), self._outlet.record(verdict))
+                await self._ledger.close(verdict, self._t_ms(part))
                 self._still_valid(part)
                 closed = True
         except (asyncio.TimeoutError, TimeoutError):
@@ -225,6 +220,7 @@ class Line:
             self._busy.pop(part.seq, None)
             self._cameras.finished(part)
             self._order.leave(part.seq)
+            self._ledger.told_below(self.settled_below)
             self._aside(part, lambda: self._keep(verdict, lease))
             if lease is not None:
                 lease.drop()
@@ -278,7 +274,7 @@ class Line:
         try:
             async with timeout_at(self._loop_time(part.deadline_ns)):
                 await self._order.turn(part.seq)
-                await self._ledger.close(verdict, self._t_ms(part), self._outlet.record(verdict))
+                await self._ledger.close(verdict, self._t_ms(part))
                 return True
         except (asyncio.TimeoutError, TimeoutError):
             self._order.overtake(part.seq)
@@ -308,7 +304,7 @@ class Line:
 
     async def _close_later(self, verdict: Verdict, t_ms: int) -> None:
         """It was told before it was on disk: put it there now, or as soon as the disk takes it."""
-        told = _Told(verdict, t_ms, self._outlet.record(verdict))
+        told = _Told(verdict, t_ms)
         try:
             await self._write_told(told)
         except (asyncio.TimeoutError, TimeoutError, StorageFault):
@@ -328,12 +324,12 @@ class Line:
 
     async def _write_told(self, told: _Told) -> None:
         async with timeout_at(asyncio.get_running_loop().time() + 1.0):
-            await self._ledger.close(told.verdict, told.t_ms, told.record)
+            await self._ledger.close(told.verdict, told.t_ms)
 
     async def late(self, verdict: Verdict) -> None:
         """The judge's answer about a part that was told NOT_INSPECTED meanwhile: kept, never told as valid."""
         try:
-            await self._ledger.late(verdict, self._outlet.record(verdict, late=True))
+            await self._ledger.late(verdict, self._t_ms(verdict.part))
         except StorageFault as fault:
             self._gate.trouble("ledger", fault.text)
 
@@ -343,7 +339,7 @@ class Line:
         for part in self._ledger.interrupted:
             fault = InspectionFault(Code.INTERNAL_ERROR, "the station was interrupted while it inspected this part")
             verdict = Verdict.not_inspected(part, fault)
-            await self._ledger.close(verdict, part.deadline_ms, self._outlet.record(verdict))
+            await self._ledger.close(verdict, part.deadline_ms)
         self._ledger.interrupted.clear()
 
     async def stop(self, limit_s: float) -> None:

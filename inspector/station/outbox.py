@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from inspector.parts import InspectionFault
-from inspector.station.ledger import Ledger
+from inspector.station.ledger import Ledger, Waiting
+
+_log = logging.getLogger(__name__)
 
 IN_FLIGHT = 10
 RETRY_S = 10.0
@@ -20,11 +23,23 @@ COUNT_EVERY_S = 1.0
 class Outbox:
     """Hands records to the link and forgets them when the broker has taken them."""
 
-    def __init__(self, ledger: Ledger, send: Callable[[int, bytes], bool], settled_below: Callable[[], int]) -> None:
-        """``settled_below()``: records of smaller seqs can't change any more; others are not sent yet."""
+    def __init__(
+        self,
+        ledger: Ledger,
+        send: Callable[[int, bytes], bool],
+        payload: Callable[[Waiting], bytes],
+        settled_below: Callable[[], int],
+        owed: Callable[[], Collection[int]] = tuple,
+    ) -> None:
+        """``settled_below()``: records of smaller seqs can't change any more; others are not sent yet.
+
+        ``owed()``: seqs whose picture is on its way to the archive; their records wait for its name.
+        """
         self._ledger = ledger
         self._send = send
+        self._payload = payload
         self._settled_below = settled_below
+        self._owed = owed
         self._in_flight: OrderedDict[int, float] = OrderedDict()
         self._acked: list[int] = []
         self._last_id = 0
@@ -82,15 +97,30 @@ class Outbox:
             self.link_down()  # an acknowledgement went missing: begin again from the oldest
         while len(self._in_flight) < IN_FLIGHT:
             # taken before the read: what is read may be replaced by what is told meanwhile
-            settled_below, this_round = self._settled_below(), self._rounds
+            settled_below, owed, this_round = self._settled_below(), self._owed(), self._rounds
             rows = await self._ledger.outbox(self._last_id, IN_FLIGHT - len(self._in_flight))
             if this_round != self._rounds:
                 continue
             if not rows:
                 return False
-            for outbox_id, seq, payload in rows:
-                if seq >= settled_below or not self._send(outbox_id, payload):
+            for row in rows:
+                if row.seq >= settled_below or row.seq in owed:
                     return False
-                self._in_flight[outbox_id] = now
-                self._last_id = outbox_id
+                payload = self._made(row)
+                if payload is None:
+                    await self._ledger.outbox_give_up([row.id])  # it must not hold up all that follow
+                    if this_round != self._rounds:
+                        break
+                elif self._send(row.id, payload):
+                    self._in_flight[row.id] = now
+                else:
+                    return False
+                self._last_id = row.id
         return True
+
+    def _made(self, row: Waiting) -> bytes | None:
+        try:
+            return self._payload(row)
+        except Exception:
+            _log.exception("the record of part %d can't be made", row.seq)
+            return None

@@ -43,6 +43,7 @@ STUCK_S = 5.0  # a part that long past its deadline: something hangs, let system
 DISK_STALL_S = 60.0
 OPEN_BOOKS_LIMIT_S = 20.0  # to close what a crash left open
 LINK_PATIENCE_S = 2.0  # at the start, before its absence is an alarm
+PICTURE_LIMIT_S = 2.0  # so long a record waits for the name of its part's picture
 TROUBLE_OVER_S = 10.0  # no overrun, no late verdict for so long: the alarm is over
 
 
@@ -63,6 +64,7 @@ class Station:
         self._history = History()
         self._stop = asyncio.Event()
         self._loops: list[asyncio.Task[None]] = []  # as long as the station lives
+        self._noting: set[int] = set()  # parts whose picture is stored, and about to be noted
         self._notes: set[asyncio.Task[None]] = set()  # short: something is noted in the ledger
         self._recipes = RecipeFolder(config.recipes)
         self._recipe_problems: list[str] = []
@@ -120,7 +122,9 @@ class Station:
             self.link = PlcLink(config.plc, self._topics, self.control, asyncio.get_running_loop())
         except LinkError as error:
             raise StartError(f"{station_file}: plc: {error}") from None
-        self.outbox = Outbox(self.ledger, self.link.record, lambda: self.line.settled_below)
+        self.outbox = Outbox(
+            self.ledger, self.link.record, self.control.record, lambda: self.line.settled_below, self._pictures_owed
+        )
         self.control.wire(self.line, self.link, self.outbox)
         rooms = Rooms(
             config, self.boot, self.ledger, self.cameras, self.judge, self.archive, self.alarms, self.control,
@@ -386,10 +390,17 @@ class Station:
 
     def _stored(self, seq: int, path: str) -> None:
         async def note() -> None:
-            with contextlib.suppress(InspectionFault):  # the file is there all the same
-                await self.ledger.picture(seq, path)
+            try:
+                with contextlib.suppress(InspectionFault):  # the file is there all the same
+                    await self.ledger.picture(seq, path)
+            finally:
+                self._noting.discard(seq)
 
+        self._noting.add(seq)
         self._note(f"picture {seq}", note())
+
+    def _pictures_owed(self) -> set[int]:
+        return self.archive.owed(PICTURE_LIMIT_S) | self._noting
 
     def _archive_trouble(self, name: str, detail: str | None) -> None:
         if detail is None:

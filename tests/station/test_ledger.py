@@ -16,15 +16,25 @@ import pytest
 
 from inspector.codes import Code
 from inspector.parts import Check, CheckOutcome, InspectionFault, Outcome, Part, Trigger, Verdict
-from inspector.station import ledger as books
-from inspector.station.ledger import MAX_AHEAD, Ledger, RecipeTag, StorageFault, alarm_log, recount, search
+from inspector.station.ledger import (
+    MAX_AHEAD,
+    Ledger,
+    RecipeTag,
+    StorageFault,
+    Waiting,
+    alarm_log,
+    recount,
+    search,
+    utc_now,
+    writer,
+)
 
 TAG = RecipeTag(1, 2, "Lid", "a" * 64, 300)
 Make = Callable[..., Ledger]
 
 
 def trigger(part_id: str = "P1", cmd_id: str = "", deadline_ms: int | None = None) -> Trigger:
-    return Trigger(part_id, cmd_id, time.monotonic_ns(), books.utc_now(), "mqtt", deadline_ms)
+    return Trigger(part_id, cmd_id, time.monotonic_ns(), utc_now(), "mqtt", deadline_ms)
 
 
 def passed(part: Part) -> Verdict:
@@ -65,11 +75,13 @@ async def test_a_row_a_trigger_and_a_verdict_a_row(make: Make, path: Path) -> No
     await ledger.accept(part)
     (row,) = search(path)
     assert (row.seq, row.part_id, row.cmd_id, row.outcome, row.verdict) == (1, "P1", "c1", None, None)
-    await ledger.close(passed(part), 12, b"record 1")
+    await ledger.close(passed(part), 12)
     row = await ledger.get(1)  # type: ignore[assignment]
     assert (row.outcome, row.code, row.t_ms, row.late) == ("PASS", 0, 12, False)
     assert row.verdict == passed(part)
-    assert await ledger.outbox(0, 10) == [(1, 1, b"record 1")]
+    assert await ledger.outbox(0, 10) == [Waiting(1, 1, False, passed(part), 12, "")]
+    await ledger.picture(1, "/pictures/1.png")
+    assert (await ledger.outbox(0, 10))[0].picture == "/pictures/1.png"
     assert ledger.counters == {"total": 1, "PASS": 1}
     assert recount(path)[0] == recount(path)[1]
 
@@ -78,25 +90,30 @@ async def test_a_second_close_replaces_the_first_with_its_record(make: Make, pat
     ledger = make()
     part = ledger.begin(trigger(), TAG)
     await ledger.accept(part)
-    await ledger.close(passed(part), 12, b"passed")
-    await ledger.close(doubtful(part), 301, b"too late")
-    assert [r[2] for r in await ledger.outbox(0, 10)] == [b"too late"]
+    await ledger.close(passed(part), 12)
+    await ledger.close(doubtful(part), 301)
+    assert [(w.late, w.verdict.outcome, w.t_ms) for w in await ledger.outbox(0, 10)] == [
+        (False, Outcome.NOT_INSPECTED, 301)
+    ]
     assert (ledger.counters["PASS"], ledger.counters["NOT_INSPECTED"], ledger.counters["total"]) == (0, 1, 1)
     assert recount(path)[0] == recount(path)[1]
-    await ledger.late(passed(part), b"late word")
-    await ledger.close(doubtful(part), 302, b"once more")
-    assert [r[2] for r in await ledger.outbox(0, 10)] == [b"late word", b"once more"]
+    await ledger.late(passed(part), 400)
+    await ledger.close(doubtful(part), 302)
+    assert [(w.late, w.verdict.outcome, w.t_ms) for w in await ledger.outbox(0, 10)] == [
+        (True, Outcome.PASS, 400),
+        (False, Outcome.NOT_INSPECTED, 302),
+    ]
 
 
 async def test_a_late_word_is_kept_beside_what_was_told_and_counted_once(make: Make, path: Path) -> None:
     ledger = make()
     part, lost = ledger.begin(trigger(), TAG), ledger.begin(trigger("P2"), TAG)
-    await ledger.close(doubtful(part), 300, b"r")  # its accept never reached the disk
+    await ledger.close(doubtful(part), 300)  # its accept never reached the disk
     for _ in range(2):
-        await ledger.late(passed(part), b"late")
-    await ledger.late(passed(lost), b"late")  # told, but not on disk yet
+        await ledger.late(passed(part), 400)
+    await ledger.late(passed(lost), 400)  # told, but not on disk yet
     assert ledger.counters == {"total": 2, "NOT_INSPECTED": 1, "late": 2}
-    await ledger.close(doubtful(lost), 300, b"r")
+    await ledger.close(doubtful(lost), 300)
     assert recount(path)[0] == recount(path)[1] == {"total": 2, "NOT_INSPECTED": 2, "late": 2}
     assert [(r.outcome, r.late) for r in search(path)] == [("NOT_INSPECTED", True)] * 2
 
@@ -104,16 +121,16 @@ async def test_a_late_word_is_kept_beside_what_was_told_and_counted_once(make: M
 async def test_what_waits_together_is_committed_together(make: Make) -> None:
     ledger = make()
     committed: list[int] = []
-    whole = ledger._commit
+    whole = ledger._writer.commit
 
-    def counting(connection: sqlite3.Connection, writes: list[books._Write], *, last: bool = False) -> bool:
+    def counting(connection: sqlite3.Connection, writes: list[writer.Write], *, last: bool = False) -> bool:
         committed.append(len(writes))
         return whole(connection, writes, last=last)
 
-    ledger._commit = counting  # type: ignore[method-assign]
+    ledger._writer.commit = counting  # type: ignore[method-assign]
     parts = [ledger.begin(trigger(f"P{n}"), TAG) for n in range(200)]
     await asyncio.gather(*(ledger.accept(p) for p in parts))
-    assert sum(committed) == 200 and max(committed) > 10 and max(committed) <= books.BATCH
+    assert sum(committed) == 200 and max(committed) > 10 and max(committed) <= writer.BATCH
 
 
 async def test_one_bad_write_does_not_spoil_its_neighbours(make: Make, path: Path) -> None:
@@ -137,7 +154,7 @@ async def test_who_stops_waiting_before_his_turn_is_not_written(make: Make, path
     await blocked.wait()
     part = ledger.begin(trigger(), TAG)
     with pytest.raises(asyncio.TimeoutError):
-        await asyncio.wait_for(ledger.close(passed(part), 1, b""), 0.05)
+        await asyncio.wait_for(ledger.close(passed(part), 1), 0.05)
     go.set()
     await first
     await ledger.set_meta("a", "b")
@@ -149,21 +166,21 @@ async def test_a_full_queue_is_a_fault_and_counted(make: Make, monkeypatch: pyte
     go = threading.Event()
     first = asyncio.create_task(ledger._write(lambda _: go.wait(10)))
     await asyncio.sleep(0.05)
-    waiting = [asyncio.create_task(ledger.set_meta("k", str(n))) for n in range(books.QUEUE_BOUND)]
+    waiting = [asyncio.create_task(ledger.set_meta("k", str(n))) for n in range(writer.QUEUE_BOUND)]
     await asyncio.sleep(0)
     with pytest.raises(StorageFault, match="can't take another"):
         await ledger.set_meta("k", "one too many")
-    assert ledger.drops == 1 and ledger.depth <= books.QUEUE_BOUND
+    assert ledger.drops == 1 and ledger.depth <= writer.QUEUE_BOUND
     go.set()
     await asyncio.gather(first, *waiting)
-    assert await ledger.meta("k") == str(books.QUEUE_BOUND - 1)
+    assert await ledger.meta("k") == str(writer.QUEUE_BOUND - 1)
 
 
 async def test_clean_restart_goes_on_unclean_leaves_numbers_out(make: Make, path: Path) -> None:
     ledger = make()
     for n in range(3):
         part = ledger.begin(trigger(f"P{n}", f"c{n}"), TAG)
-        await ledger.close(passed(part), 1, b"")
+        await ledger.close(passed(part), 1)
     assert ledger.shut(5.0)
     again = make()
     assert again.next_seq == 4 and again.highest_seq == 3
@@ -177,14 +194,14 @@ async def test_what_a_crash_left_open_is_found(make: Make, path: Path) -> None:
     ledger = make()
     done, open_part = ledger.begin(trigger("A"), TAG), ledger.begin(trigger("B", "c7", 900), TAG)
     await ledger.accept(done)
-    await ledger.close(passed(done), 1, b"")
+    await ledger.close(passed(done), 1)
     await ledger.accept(open_part)
     assert ledger.interrupted == []
     ledger.shut(5.0)
     again = make()
     (found,) = again.interrupted
     assert (found.seq, found.trigger.part_id, found.trigger.cmd_id, found.deadline_ms) == (2, "B", "c7", 900)
-    await again.close(doubtful(found), found.deadline_ms, b"interrupted")
+    await again.close(doubtful(found), found.deadline_ms)
     assert [r.outcome for r in search(path)] == ["NOT_INSPECTED", "PASS"]
     assert recount(path)[0] == recount(path)[1]
 
@@ -193,11 +210,11 @@ async def test_outbox_order_depth_and_end(make: Make) -> None:
     ledger = make()
     for n in range(5):
         part = ledger.begin(trigger(f"P{n}"), TAG)
-        await ledger.close(passed(part), 1, f"r{n}".encode())
+        await ledger.close(passed(part), 1)
     rows = await ledger.outbox(0, 3)
-    assert [r[2] for r in rows] == [b"r0", b"r1", b"r2"]
-    assert [r[2] for r in await ledger.outbox(rows[-1][0], 10)] == [b"r3", b"r4"]
-    await ledger.outbox_done([r[0] for r in rows])
+    assert [w.seq for w in rows] == [1, 2, 3]
+    assert [w.seq for w in await ledger.outbox(rows[-1].id, 10)] == [4, 5]
+    await ledger.outbox_done([w.id for w in rows])
     assert await ledger.outbox_depth() == 2
 
 
@@ -207,9 +224,9 @@ async def test_old_parts_are_forgotten_and_still_counted(make: Make, path: Path)
         part = ledger.begin(trigger(f"P{number}"), TAG)
         await ledger.accept(part)
         if number != 2:  # still open
-            await ledger.close(passed(part) if number % 2 else failed(part), 5, b"r")
-    await ledger.late(passed(search(path, part_id="P3")[0].verdict.part), b"late")  # type: ignore[union-attr]
-    await ledger.outbox_done([i for i, seq, _ in await ledger.outbox(0, 100) if seq != 4])
+            await ledger.close(passed(part) if number % 2 else failed(part), 5)
+    await ledger.late(passed(search(path, part_id="P3")[0].verdict.part), 400)  # type: ignore[union-attr]
+    await ledger.outbox_done([w.id for w in await ledger.outbox(0, 100) if w.seq != 4])
     before = recount(path)
     await ledger.prune(4)
     assert sorted(row.seq for row in search(path)) == [2, 4, 7, 8, 9, 10]  # 2 is open, the record of 4 waits
@@ -223,7 +240,7 @@ async def test_search_codes_meta_picture_and_alarm_log(make: Make, path: Path) -
     ledger = make()
     for n in range(6):
         part = ledger.begin(trigger(f"P{n % 3}"), TAG)
-        await ledger.close(failed(part, 1001 + n % 2) if n < 4 else passed(part), 1, b"")
+        await ledger.close(failed(part, 1001 + n % 2) if n < 4 else passed(part), 1)
     assert [r.seq for r in search(path, part_id="P1")] == [5, 2]
     assert [r.seq for r in search(path, outcome="PASS", limit=1)] == [6]
     assert await ledger.codes(5) == [(1001, "Lid wrong", 2), (1002, "Lid wrong", 2)]
@@ -241,7 +258,7 @@ async def test_search_codes_meta_picture_and_alarm_log(make: Make, path: Path) -
 async def test_a_damaged_file_is_moved_aside_and_a_new_one_begun(make: Make, path: Path, damage: str) -> None:
     ledger = make()
     for n in range(50):
-        await ledger.close(passed(ledger.begin(trigger(f"P{n}"), TAG)), 1, b"x" * 500)
+        await ledger.close(passed(ledger.begin(trigger(f"P{n}"), TAG)), 1)
     ledger.shut(5.0)
     data = bytearray(path.read_bytes())
     if damage == "random":
@@ -253,7 +270,7 @@ async def test_a_damaged_file_is_moved_aside_and_a_new_one_begun(make: Make, pat
     path.write_bytes(data)
     again = make()
     assert again.damaged is not None and again.damaged.read_bytes() == bytes(data)
-    await again.close(passed(again.begin(trigger(), TAG)), 1, b"")
+    await again.close(passed(again.begin(trigger(), TAG)), 1)
     assert again.counters == {"total": 1, "PASS": 1}
 
 
@@ -263,7 +280,7 @@ async def test_another_schema_is_refused_and_left_alone(make: Make, path: Path) 
         connection.execute("PRAGMA user_version=9")
     connection.close()
     before = path.read_bytes()
-    with pytest.raises(StorageFault, match="has schema 9; this software knows 1"):
+    with pytest.raises(StorageFault, match="has schema 9; this software knows 2"):
         make()
     assert path.read_bytes() == before
 
@@ -311,7 +328,7 @@ def small_disk(tmp_path: Path) -> Path:
 async def test_a_full_disk_is_a_fault_that_ends_by_itself(make: Make, small_disk: Path) -> None:
     try:
         ledger = make(small_disk / "ledger.db")
-        await ledger.close(passed(ledger.begin(trigger("before"), TAG)), 1, b"")
+        await ledger.close(passed(ledger.begin(trigger("before"), TAG)), 1)
         filler = small_disk / "filler"
         descriptor = os.open(filler, os.O_CREAT | os.O_WRONLY)
         with pytest.raises(OSError, match="No space"):
@@ -320,9 +337,9 @@ async def test_a_full_disk_is_a_fault_that_ends_by_itself(make: Make, small_disk
         os.close(descriptor)
         with pytest.raises(StorageFault, match="full"):
             for n in range(200):
-                await ledger.close(passed(ledger.begin(trigger(f"P{n}"), TAG)), 1, b"x" * 2000)
+                await ledger.close(passed(ledger.begin(trigger(f"P{n}"), TAG)), 1)
         filler.unlink()
-        await ledger.close(passed(ledger.begin(trigger("after"), TAG)), 1, b"")
+        await ledger.close(passed(ledger.begin(trigger("after"), TAG)), 1)
         assert ledger.counters["total"] == ledger.counters["PASS"] == len(search(small_disk / "ledger.db", limit=999))
         assert ledger.shut(5.0)
     finally:
@@ -341,14 +358,14 @@ async def write(path, out):
     if ledger.damaged is not None:
         return
     for part in ledger.interrupted:
-        await ledger.close(doubtful(part), 1, b"i")
+        await ledger.close(doubtful(part), 1)
     os.write(out, b"open %d\\n" % ledger.next_seq)
 
     async def one():
         part = ledger.begin(trigger(), TAG)
         await ledger.accept(part)
         os.write(out, b"accepted %d\\n" % part.seq)
-        await ledger.close(passed(part), 1, b"r")
+        await ledger.close(passed(part), 1)
         os.write(out, b"closed %d\\n" % part.seq)
 
     while True:

@@ -167,9 +167,6 @@ class Plc:
         self.told.setdefault(verdict.part.seq, []).append(verdict)
         return True
 
-    def record(self, verdict: Verdict, *, late: bool = False) -> bytes:
-        return b"{}"
-
     # --- what cameras say
     def camera_changed(self, name: str, fresh: bool, text: str) -> None:
         self.troubles["camera back" if fresh else "camera lost"] += 1

@@ -98,11 +98,11 @@ class Bookkeeper:
     async def _close(self, verdict: Verdict) -> None:
         fields = {"seq": verdict.part.seq, "outcome": verdict.outcome.value, "code": verdict.code}
         self.say("try", "close", **fields)
-        await self.ledger.close(verdict, self._chance.randint(5, 400), b"record")
+        await self.ledger.close(verdict, self._chance.randint(5, 400))
         self.say("got", "close", **fields)
 
     async def _late(self, verdict: Verdict) -> None:
-        await self.ledger.late(verdict, b"record")
+        await self.ledger.late(verdict, self._chance.randint(400, 900))
 
     async def _beside(self) -> None:
         """What goes on beside the parts: records leave, alarms, notes, pruning, check-points."""
@@ -111,9 +111,9 @@ class Bookkeeper:
             number += 1
             await asyncio.sleep(0.005)
             waiting = await self.ledger.outbox(0, 20)
-            ids = [w[0] for w in waiting][: self._chance.randint(0, 20)]
+            ids = [w.id for w in waiting][: self._chance.randint(0, 20)]
             if ids:
-                self.say("try", "sent", seqs=[w[1] for w in waiting][: len(ids)])
+                self.say("try", "sent", seqs=[w.seq for w in waiting][: len(ids)])
                 await self.ledger.outbox_done(ids)
             if number % 3 == 0:
                 text = f"{os.getpid()}-{number}"
