@@ -264,6 +264,10 @@ class Ledger:
         """One part, or None."""
         return await self._read(lambda c: reading.part_row(c, seq))
 
+    async def rows_after(self, seq: int, limit: int) -> list[Row]:
+        """Parts with a seq above ``seq``, oldest first, open ones too. Raises StorageFault."""
+        return await self._read(lambda c: reading.rows_after(c, seq, limit))
+
     async def codes(self, limit: int) -> list[tuple[int, str, int]]:
         """Reject codes of the last 1,000 parts, most frequent first: (code, text, count)."""
         return await self._read(lambda c: reading.frequent_codes(c, limit))

@@ -62,6 +62,11 @@ def part_row(connection: sqlite3.Connection, seq: int) -> Row | None:
     return None if found is None else to_row(found)
 
 
+def rows_after(connection: sqlite3.Connection, seq: int, limit: int) -> list[Row]:
+    """Parts with a seq above ``seq``, oldest first. Raises sqlite3.Error, ValueError."""
+    return [to_row(r) for r in connection.execute(f"{_ROW} WHERE seq > ? ORDER BY seq LIMIT ?", (seq, limit))]
+
+
 def waiting_records(connection: sqlite3.Connection, after: int, limit: int) -> tuple[list[Waiting], list[int]]:
     """(records that wait, oldest first; ids of those that no record can be made of). Raises sqlite3.Error."""
     found, unreadable = [], []
