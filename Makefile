@@ -97,6 +97,10 @@ powercuts: ## 2,000 simulated power cuts of the ledger
 	@sh tools/setup.sh
 	@$(RUN) -m tools.proofs.power_cuts --write
 
+fuzz: ## 100,000 malformed payloads on every command topic of a running station
+	@sh tools/setup.sh
+	@$(RUN) -m tools.proofs.fuzz --write
+
 wheelhouse: ## all packages and Inspector itself as files in build/wheelhouse, for a computer without network
 	@sh tools/setup.sh
 	@rm -rf build/wheelhouse
@@ -108,4 +112,4 @@ clean: ## removes what was made, .venv too
 	@rm -rf .venv build htmlcov .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache .make-* *.egg-info
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.PHONY: help demo test setup lint coverage bench chaos identity cycles pace viky tiles repeatability screens asan faults powercuts wheelhouse clean
+.PHONY: help demo test setup lint coverage bench chaos identity cycles pace viky tiles repeatability screens asan faults powercuts wheelhouse fuzz clean
