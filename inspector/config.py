@@ -116,6 +116,9 @@ class PlcConfig(BrokerConfig):
     version: Literal["3.1.1", "5"] = Field("3.1.1", description="MQTT version.")
     client_id: str | None = Field(None, description="MQTT client id; default LINE-STATION.")
     heartbeat_s: float = Field(1.0, ge=0.1, le=2.0, description="Period of `hb`.")
+    acks: Literal["optional", "required"] = Field(
+        "optional", description="`cmd/ack` for each verdict: missing ones are an alarm once one has come, or always."
+    )
     compact: CompactConfig = Field(default_factory=CompactConfig, description="Twins for weak PLCs.")
     sparkplug: SparkplugConfig | None = Field(None, description="The station for SCADA, as Sparkplug B; default: off.")
 
@@ -168,6 +171,32 @@ class IdentityConfig(Model):
         return self.mode != "command"
 
 
+class SelfTestConfig(Model):
+    """How often the station tests itself. One that failed always makes it not ready (500)."""
+
+    every_h: float = Field(0.0, ge=0, le=8760, description="By itself so often, in a pause of the line; 0: at starts.")
+    required: bool = Field(False, description="True: an overdue one makes the station not ready (500), else an alarm.")
+
+
+class GoldenConfig(Model):
+    """When golden parts are to be shown. One that failed always makes the station not ready (501)."""
+
+    every_h: float = Field(0.0, ge=0, le=8760, description="Each at least so often; 0: no period.")
+    after_change: bool = Field(False, description="Each anew when the configuration has changed, by a recipe for one.")
+    expect: tuple[Literal["PASS", "FAIL"], ...] = Field(
+        ("PASS", "FAIL"), min_length=1, max_length=2, description="Which: the good part, the bad part, or both."
+    )
+    required: bool = Field(False, description="True: an overdue one makes the station not ready (501), else an alarm.")
+
+    @model_validator(mode="after")
+    def _something_is_due(self) -> GoldenConfig:
+        if len(set(self.expect)) != len(self.expect):
+            raise ValueError("expect: each may stand once")
+        if self.required and not (self.every_h or self.after_change):
+            raise ValueError("`required` needs `every_h` or `after_change`, which say when it is due")
+        return self
+
+
 class ArchiveConfig(Model):
     """Where pictures are kept and how much of the disk they may take."""
 
@@ -188,6 +217,14 @@ class StationConfig(Model):
     identity: IdentityConfig = Field(default_factory=IdentityConfig, description="How a part meets its picture.")
     recipes: Path = Field(description="Folder with recipes.")
     recipe: int = Field(ge=1, le=9999, description="Recipe to run at the first start; later starts run the last one.")
+    preload: tuple[Annotated[int, Field(ge=1, le=9999)], ...] = Field(
+        (),
+        max_length=16,
+        description="Recipes that are made ready before the station is, so that a change to one takes no time; each "
+        "takes its memory all the time.",
+    )
+    self_test: SelfTestConfig = Field(default_factory=SelfTestConfig, description="The station's test of itself.")
+    golden: GoldenConfig = Field(default_factory=GoldenConfig, description="Known good and bad parts.")
     backend: Literal["auto", "cpu", "tensorrt"] = Field("auto", description="What runs the learned models.")
     judge_threads: int = Field(1, ge=1, le=64, description="CPU threads of the judge.")
     max_in_flight: int = Field(4, ge=1, le=64, description="Parts under way at a time; one more is an overrun (301).")

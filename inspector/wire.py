@@ -81,6 +81,13 @@ class Capture:
 
 
 @dataclass(frozen=True, slots=True)
+class CheckSettings:
+    """Read all settings back between two parts, and tell that they are as wanted: see ``settings_checked_utc``."""
+
+    kind: Literal["check_settings"] = "check_settings"
+
+
+@dataclass(frozen=True, slots=True)
 class Captured:
     """All pictures of part ``seq`` that were planned lie in the ring, in the plan's order."""
 
@@ -175,12 +182,47 @@ class Loaded:
     cameras: tuple[str, ...]
     backend: str = ""  # what runs the models: cpu, tensorrt ..., "" when there is no model
     model_shas: dict[str, str] = field(default_factory=dict)
+    artefacts: dict[str, str] = field(default_factory=dict)  # digest of every file and model that it took
     keep: dict[str, int] = field(default_factory=dict)  # archive: by outcome, 1 in N; 0: none
     stop_line: int = 0  # ask the PLC to stop after so many equal rejects in a row; 0 never
     # what to plan, by camera ("": the station's only camera), in the recipe's order; none: one picture of each
     shots: dict[str, tuple[Shot, ...]] = field(default_factory=dict)
     mm_per_px: float = 0.0  # of the picture that the first locate step looks at; 0: it is not calibrated
     kind: Literal["loaded"] = "loaded"
+
+
+@dataclass(frozen=True, slots=True)
+class Prepare:
+    """Load, prepare and warm up the recipe in this file, and keep it on the shelf until it is asked for."""
+
+    path: str
+    kind: Literal["prepare"] = "prepare"
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """The recipe lies on the shelf; ``text`` "" when it does, else why it can't."""
+
+    path: str
+    text: str = ""
+    kind: Literal["prepared"] = "prepared"
+
+
+@dataclass(frozen=True, slots=True)
+class Prove:
+    """Prove the loaded recipe again: its models by their packages' references, all of it by made-up pictures."""
+
+    n: int
+    kind: Literal["prove"] = "prove"
+
+
+@dataclass(frozen=True, slots=True)
+class Proved:
+    """The answer to :class:`Prove`; ``text`` "" when all is as it should be, else what is not."""
+
+    n: int
+    text: str = ""
+    kind: Literal["proved"] = "proved"
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,7 +284,7 @@ class Kept:
     kind: Literal["kept"] = "kept"
 
 
-ToChild = Ping | Stop | Grant | Plan | Capture | Load | Judge | Keep
+ToChild = Ping | Stop | Grant | Plan | Capture | CheckSettings | Load | Prepare | Prove | Judge | Keep
 FromChild = (
     Pong
     | Captured
@@ -254,6 +296,8 @@ FromChild = (
     | Stray
     | Loaded
     | LoadFailed
+    | Prepared
+    | Proved
     | Judged
     | Looked
     | Kept

@@ -28,7 +28,7 @@ from inspector.acquire.software import Software
 from inspector.acquire.wired import Wired
 from inspector.child import Channel, start
 from inspector.config import CameraConfig, IdentityConfig, load_camera_file, load_station
-from inspector.wire import CameraState, Capture, Grant, Ping, Plan, SettingsChanged, Shot, Stop
+from inspector.wire import CameraState, Capture, CheckSettings, Grant, Ping, Plan, SettingsChanged, Shot, Stop
 from inspector.yamlfile import FileError
 
 _log = logging.getLogger("camera")
@@ -65,6 +65,7 @@ class CameraLoop:
         self._work = Wired(self._at, identity.window_ms) if identity.wired else Software(self._at)
         self._next_shots: tuple[Shot, ...] | None = None
         self._fresh = False
+        self._asked = False  # to read all settings back
         self._info: dict[str, Any] = {}
         self._tries = 0
         self._trouble = ""  # what was told last about a camera that can't be opened
@@ -115,6 +116,8 @@ class CameraLoop:
                 self._slots.grant(message.slots)
             elif isinstance(message, Plan):
                 self._next_shots = message.shots
+            elif isinstance(message, CheckSettings):
+                self._asked = True
             elif isinstance(message, Stop):
                 return False
             message = self._channel.receive(0.0)
@@ -198,6 +201,9 @@ class CameraLoop:
 
     def _check(self) -> None:
         """Between two parts: is the camera there, and as it was set? Takes no longer than a part can wait."""
+        if self._asked and not self._work.busy:
+            self._asked = False
+            self._check_settings()
         now = time.monotonic()
         if now >= self._look_at and (not self._work.busy or now > self._overdue_at):
             self._look()

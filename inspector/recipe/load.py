@@ -13,7 +13,7 @@ from inspector.calibrate.scale import Scale, load_scale
 from inspector.recipe.check import read_spec
 from inspector.recipe.health import LEAST_SIDE_PX
 from inspector.recipe.model import SECTION_NAMES, Spec, deadline_ms
-from inspector.recipe.shelf import ArtefactError, Store, ToolShelf, Wish
+from inspector.recipe.shelf import ArtefactError, Store, ToolShelf, Wish, state_of
 from inspector.tool import DefectsTool, Tool
 from inspector.wire import Shot
 from inspector.yamlfile import FileError, YamlFile
@@ -73,6 +73,16 @@ class LoadedRecipe:
         return self.store.backend
 
     @property
+    def artefacts(self) -> dict[str, str]:
+        """Digest of each file and model it took, by its name."""
+        return dict(self.store.artefacts)
+
+    @property
+    def unchanged(self) -> bool:
+        """The disk still holds the files this was made from, each of them."""
+        return all(state is not None and state_of(path) == state for path, state in self.store.files.items())
+
+    @property
     def keep(self) -> dict[str, int]:
         """Archive: 1 in N by outcome, 0 none."""
         return self.spec.head.verdict.keep.by_outcome
@@ -93,6 +103,10 @@ class LoadedRecipe:
         first = next((tool for tool in self.spec.steps.values() if tool.section == "locate"), None)
         return 0.0 if first is None else self.mm_per_px(self.spec.source_of(first).name) or 0.0
 
+    def prove(self) -> None:
+        """Run every model on its package's reference again. Raises InspectionFault with what it gave."""
+        self.store.prove()
+
     def close(self) -> None:
         """Free the models; calling it twice is harmless."""
         self.store.close()
@@ -103,10 +117,12 @@ def load_recipe(path: Path, *, backend: Wish = "auto", cache_dir: Path | None = 
 
     Raises FileError with every problem, and AcceleratorLost when this process can't use its accelerator any more.
     """
+    before = state_of(path)
     spec, file, problems = read_spec(path)
     if spec is None:
         raise FileError(problems)
     store = Store(path.parent, backend, cache_dir, threads)
+    store.files[path] = before
     try:
         scales = _scales(spec, file, store, problems)
         for name, tool in spec.steps.items():

@@ -1,4 +1,4 @@
-"""The judge process: holds one recipe, judges the parts it is given, one after another.
+"""The judge process: judges the parts it is given by one recipe, one after another; others lie ready on its shelf.
 
 Started by the station as ``python -m inspector.recipe.process --fd N --cache DIR --threads 1``. It answers every
 message or dies; it never goes on with a recipe that it could not load.
@@ -26,7 +26,7 @@ from inspector.recipe.judge import judge, judged
 from inspector.recipe.load import LoadedRecipe, load_recipe
 from inspector.recipe.shelf import AcceleratorLost, Wish
 from inspector.ring import RingReader
-from inspector.wire import Judge, Judged, Load, Loaded, LoadFailed, Looked, Ping, Stop
+from inspector.wire import Judge, Judged, Load, Loaded, LoadFailed, Looked, Ping, Prepare, Prepared, Prove, Proved, Stop
 from inspector.yamlfile import FileError
 
 IDLE_S = 1.0  # how long one wait for a message is
@@ -45,6 +45,7 @@ class JudgeProcess:
         self._cache_dir = cache_dir
         self._threads = threads
         self._recipe: LoadedRecipe | None = None
+        self._shelf: dict[str, LoadedRecipe] = {}  # ready, by path; the one that judges may be among them
         self._rings = RingReader()
         self._lost = False  # the accelerator, while loading
 
@@ -59,11 +60,19 @@ class JudgeProcess:
                     self._channel.send(self._load(message.path))
                     if self._lost:
                         return EXIT_POISONED
+                elif isinstance(message, Prepare):
+                    self._channel.send(self._prepare(message.path))
+                    if self._lost:
+                        return EXIT_POISONED
+                elif isinstance(message, Prove):
+                    self._channel.send(Proved(message.n, self._prove()))
+                    if self._poisoned():
+                        return EXIT_POISONED
                 elif isinstance(message, Judge):
                     verdict, look = self._judge(message)
                     self._channel.send(Judged(verdict))
                     self._channel.send(Looked(message.part.seq, look()))
-                    if self._recipe is not None and self._recipe.store.poisoned:
+                    if self._poisoned():
                         _log.error("the accelerator failed; this process ends, a new one is needed")
                         return EXIT_POISONED
                 elif isinstance(message, Stop):
@@ -74,25 +83,59 @@ class JudgeProcess:
             return 0  # nobody is left to answer to
         finally:
             self._drop()
+            for recipe in self._shelf.values():
+                recipe.close()
+
+    def _poisoned(self) -> bool:
+        return self._recipe is not None and self._recipe.store.poisoned
 
     def _drop(self) -> None:
         recipe, self._recipe = self._recipe, None
-        if recipe is not None:
+        if recipe is not None and all(lying is not recipe for lying in self._shelf.values()):
             recipe.close()
 
-    def _load(self, path: str) -> Loaded | LoadFailed:
-        self._drop()  # whatever comes now, the old recipe is over: it must not judge under the new one's name
+    def _prepare(self, path: str) -> Prepared:
+        """Put it on the shelf, in the place of what lies there and is no longer what the disk holds."""
+        lying = self._shelf.get(path)
+        if lying is not None and lying.unchanged:
+            return Prepared(path)
+        made = self._made(path)
+        if isinstance(made, str):
+            return Prepared(path, made)
+        self._put(path, made)
+        return Prepared(path)
+
+    def _put(self, path: str, made: LoadedRecipe) -> None:
+        lying = self._shelf.get(path)
+        self._shelf[path] = made
+        if lying is not None and lying is not self._recipe:
+            lying.close()
+
+    def _made(self, path: str) -> LoadedRecipe | str:
+        """The recipe, warmed up, or why it can't be had."""
         try:
             recipe = load_recipe(Path(path), backend=self._backend, cache_dir=self._cache_dir, threads=self._threads)
         except FileError as error:
-            return LoadFailed(path, str(error))
+            return str(error)
         except AcceleratorLost as fault:
             self._lost = True
-            return LoadFailed(path, f"{path}: {fault.text}")
+            return f"{path}: {fault.text}"
         except Exception as error:  # the station must hear of it, whatever it is
             _log.error("loading %s broke: %s", path, traceback.format_exc())
-            return LoadFailed(path, f"{path}: loading broke: {type(error).__name__}: {error}")
+            return f"{path}: loading broke: {type(error).__name__}: {error}"
         _warm_up(recipe)
+        return recipe
+
+    def _load(self, path: str) -> Loaded | LoadFailed:
+        self._drop()  # whatever comes now, the old recipe is over: it must not judge under the new one's name
+        recipe = self._shelf.get(path)
+        if recipe is None or not recipe.unchanged:
+            made = self._made(path)
+            if isinstance(made, str):
+                return LoadFailed(path, made)
+            if recipe is not None:
+                self._put(path, made)
+            recipe = made
         self._recipe = recipe
         return Loaded(
             path,
@@ -104,11 +147,27 @@ class JudgeProcess:
             recipe.cameras,
             backend=recipe.backend,
             model_shas=recipe.model_shas,
+            artefacts=recipe.artefacts,
             keep=recipe.keep,
             stop_line=recipe.stop_line,
             shots=recipe.shots,
             mm_per_px=recipe.located_mm_per_px,
         )
+
+    def _prove(self) -> str:
+        """What is not as it should be with the loaded recipe, "" when all is."""
+        recipe = self._recipe
+        if recipe is None:
+            return "no recipe is loaded"
+        try:
+            recipe.prove()
+            _warm_up(recipe)
+        except InspectionFault as fault:
+            return fault.text
+        except Exception as error:
+            _log.error("proving broke: %s", traceback.format_exc())
+            return f"proving broke: {type(error).__name__}: {error}"[:200]
+        return ""
 
     def _judge(self, order: Judge) -> tuple[Verdict, Look]:
         part, recipe = order.part, self._recipe

@@ -21,6 +21,18 @@ _REFERENCE = re.compile(r"([^@\s]+?)(?:@sha256:([0-9a-f]+))?")
 _DIGITS = 12  # of a digest, at least
 
 
+FileState = tuple[int, int, int, int]
+
+
+def state_of(path: Path) -> FileState | None:
+    """What is other once a file was changed or replaced, a copy that keeps its date included; None: it is gone."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+
+
 class ArtefactError(ValueError):
     """An artefact can't be had; ``reference`` is what the recipe wrote."""
 
@@ -41,6 +53,7 @@ class Store:
         self.artefacts: dict[str, str] = {}  # name -> sha256 of what was taken
         self.model_shas: dict[str, str] = {}
         self.backend = ""
+        self.files: dict[Path, FileState | None] = {}  # every file that was taken, as it was before it was read
         self._wish: Wish = backend
         self._cache_dir = cache_dir
         self._threads = threads
@@ -50,6 +63,7 @@ class Store:
         """The file a reference names, inside the recipe's folder, and its content, its digest proven."""
         name, digest = _split(reference)
         path = self._inside(reference, name)
+        self.files.setdefault(path, state_of(path))
         try:
             data = path.read_bytes()
         except OSError as error:
@@ -83,6 +97,8 @@ class Store:
         name, digest = _split(reference)
         if name not in self._models:
             folder = self._inside(reference, f"models/{name}")
+            for path in (folder, *folder.glob("*")):
+                self.files.setdefault(path, state_of(path))
             try:
                 package = load_package(folder)
             except FileError as error:
@@ -105,6 +121,13 @@ class Store:
     def poisoned(self) -> bool:
         """True when an accelerator failed for good under this process, which then has to be replaced."""
         return any(getattr(session, "poisoned", False) for _, session in self._models.values())
+
+    def prove(self) -> None:
+        """Run every model on its package's reference inputs again. Raises InspectionFault."""
+        from inspector.infer.proof import prove  # as above
+
+        for package, session in self._models.values():
+            prove(package, session.run)
 
     def close(self) -> None:
         """Free the models; calling it twice is harmless."""

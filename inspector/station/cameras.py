@@ -23,6 +23,7 @@ from inspector.wire import (
     Capture,
     Captured,
     CaptureFailed,
+    CheckSettings,
     FromChild,
     Grant,
     Plan,
@@ -34,6 +35,7 @@ from inspector.wire import (
 )
 
 ONE_SHOT = (Shot(),)
+IDENTITY = ("model", "serial", "firmware", "settings", "width", "height", "sent_format")  # no live values
 NICE = -5  # a late trigger costs a part, a late judge some ms; takes effect where the system allows it
 
 
@@ -173,6 +175,30 @@ class Cameras:
         if unknown:
             return f"the recipe wants camera {unknown[0]}; this station has {', '.join(self.names)}"
         return next((f"camera {n}: {self._all[n].text}" for n in names if not self._all[n].fresh), "")
+
+    def identities(self) -> dict[str, dict[str, Any]]:
+        """By camera that parts need: who it is and how it was set, as it told when it was opened; {}: not seen yet."""
+        return {
+            name: {key: self._all[name].info[key] for key in IDENTITY if key in self._all[name].info}
+            for name in self._wanted
+            if name in self._all
+        }
+
+    async def check_settings(self, limit_s: float) -> str:
+        """Have every camera that parts need read its settings back. Returns what is not as wanted, "" when all is."""
+        end = time.monotonic() + limit_s
+        before = {n: self._all[n].info.get("settings_checked_utc") for n in self._wanted}
+        with contextlib.suppress(ChildGone):
+            for name in before:
+                self._all[name].child.send(CheckSettings())
+        while True:
+            lost = self.lost(self._wanted)
+            waits = [n for n, utc in before.items() if self._all[n].info.get("settings_checked_utc") == utc]
+            if lost or not waits:
+                return lost
+            if time.monotonic() > end:
+                return f"camera {waits[0]} did not read its settings back within {limit_s:.0f} s"
+            await asyncio.sleep(0.02)
 
     def states(self) -> dict[str, tuple[bool, float, str]]:
         """By camera: fresh, seconds in this state, text."""

@@ -12,7 +12,7 @@ from inspector.codes import Code
 from inspector.parts import Health, InspectionFault, Outcome, Part, Verdict
 from inspector.station.children import Child, ChildGone
 from inspector.station.leases import Lease
-from inspector.wire import FromChild, Judge, Judged, Load, Loaded, LoadFailed, Looked
+from inspector.wire import FromChild, Judge, Judged, Load, Loaded, LoadFailed, Looked, Prepare, Prepared, Prove, Proved
 
 OWED_LIMIT_S = 10.0  # an answer that long after its deadline will not come
 LOAD_LIMIT_S = 900.0  # building a TensorRT engine took 9.5 minutes on an Orin; systemd waits 20 for the first
@@ -41,6 +41,10 @@ class JudgeDesk:
         self._leases: OrderedDict[int, tuple[Lease, int]] = OrderedDict()  # with the part's deadline
         self._path: Path | None = None
         self._loading: asyncio.Future[Loaded] | None = None
+        self._preparing: dict[str, asyncio.Future[str]] = {}
+        self._proofs: dict[int, asyncio.Future[str]] = {}
+        self._proof = 0
+        self.shelf: set[Path] = set()  # recipes that lie ready in the process
         self.loaded: Loaded | None = None
         self.text = "starting"
         self.since = time.monotonic()
@@ -83,6 +87,49 @@ class JudgeDesk:
             if loading.cancelled():
                 raise InspectionFault(Code.RECIPE_INVALID, "another recipe was asked for meanwhile") from None
             raise
+
+    async def prepare(self, path: Path) -> str:
+        """Put a recipe on the process's shelf, where a change to it takes no time. Returns why it can't be.
+
+        Nothing is judged meanwhile: only to be asked for while no part is under way.
+        """
+        waiting: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._preparing[str(path)] = waiting
+        try:
+            self.child.patience(LOAD_LIMIT_S)
+            self.child.send(Prepare(str(path)))
+            why = await asyncio.wait_for(waiting, LOAD_LIMIT_S)
+        except ChildGone as error:
+            return str(error)
+        except asyncio.TimeoutError:
+            self.child.kill(f"preparing {path.name} took more than {LOAD_LIMIT_S:.0f} s")
+            return f"preparing {path.name} took too long"
+        finally:
+            self._preparing.pop(str(path), None)
+            self.child.patience(None)
+        if not why:
+            self.shelf.add(path)
+        return why
+
+    async def prove(self, limit_s: float) -> str:
+        """Prove the loaded recipe again. Returns what is not as it should be, "" when all is.
+
+        Nothing is judged meanwhile: only to be asked for while no part is under way.
+        """
+        self._proof += 1
+        number, waiting = self._proof, asyncio.get_running_loop().create_future()
+        self._proofs[number] = waiting
+        try:
+            self.child.patience(limit_s)
+            self.child.send(Prove(number))
+            return await asyncio.wait_for(waiting, limit_s)
+        except ChildGone as error:
+            return str(error)
+        except asyncio.TimeoutError:
+            return f"the judge did not prove itself within {limit_s:.0f} s"
+        finally:
+            self._proofs.pop(number, None)
+            self.child.patience(None)
 
     async def unload(self) -> None:
         """Judge nothing until another recipe is loaded."""
@@ -132,6 +179,10 @@ class JudgeDesk:
             if held is not None:
                 held[0].drop()
                 self._looked(message.seq, message.health)
+        elif isinstance(message, Prepared):
+            _resolve(self._preparing.get(message.path), message.text)
+        elif isinstance(message, Proved):
+            _resolve(self._proofs.get(message.n), message.text)
         elif isinstance(message, Loaded) and message.path == str(self._path):
             self.child.patience(None)
             self._state(message, message.backend or "no model")
@@ -162,6 +213,9 @@ class JudgeDesk:
         for future in list(self._waiting.values()):
             if not future.done():
                 future.set_exception(InspectionFault(Code.INTERNAL_ERROR, f"the judge died: {why}"))
+        self.shelf.clear()
+        for asked in [*self._preparing.values(), *self._proofs.values()]:
+            _resolve(asked, f"the judge died: {why}")
         while self._leases:
             self._leases.popitem()[1][0].drop()
 
@@ -170,3 +224,8 @@ class JudgeDesk:
             self.since = time.monotonic()
         self.loaded, self.text = loaded, text
         self._changed()
+
+
+def _resolve(waiting: asyncio.Future[str] | None, text: str) -> None:
+    if waiting is not None and not waiting.done():
+        waiting.set_result(text)

@@ -100,6 +100,8 @@ class GenicamCamera:
         return {
             "model": model,
             "serial": self._serial,
+            "firmware": str(nodes.read("DeviceFirmwareVersion")) if nodes.has("DeviceFirmwareVersion") else "",
+            "settings": dict(self._wanted.features),
             "width": self._form[0],
             "height": self._form[1],
             "pixel_format": unpacked(sent_format),
