@@ -101,6 +101,10 @@ fuzz: ## 100,000 malformed payloads on every command topic of a running station
 	@sh tools/setup.sh
 	@$(RUN) -m tools.proofs.fuzz --write
 
+kills: ## kill -9 of the whole station 1,000 times, two stations side by side
+	@sh tools/setup.sh
+	@$(RUN) -m tools.proofs.kills --write
+
 wheelhouse: ## all packages and Inspector itself as files in build/wheelhouse, for a computer without network
 	@sh tools/setup.sh
 	@rm -rf build/wheelhouse
@@ -112,4 +116,4 @@ clean: ## removes what was made, .venv too
 	@rm -rf .venv build htmlcov .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache .make-* *.egg-info
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.PHONY: help demo test setup lint coverage bench chaos identity cycles pace viky tiles repeatability screens asan faults powercuts wheelhouse fuzz clean
+.PHONY: help demo test setup lint coverage bench chaos identity cycles pace viky tiles repeatability screens asan faults powercuts kills wheelhouse fuzz clean
