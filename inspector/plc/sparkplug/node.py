@@ -109,13 +109,12 @@ class EdgeNode:
         device: str,
         *,
         primary_host: str = "",
-        last_bd_seq: int | None = None,
         properties: Mapping[str, str] | None = None,
     ) -> None:
-        """Raises ValueError for an id that can't be part of a topic, and for a ``last_bd_seq`` out of 0..255.
+        """Raises ValueError for an id that can't be part of a topic, and for a property that can't be told.
 
-        ``primary_host``: the host application without which nothing is told, "" for none. ``last_bd_seq``: of the
-        last CONNECT before this start, None when there was none. ``properties``: told as ``Properties/NAME``.
+        ``primary_host``: the host application without which nothing is told, "" for none. ``properties``: told as
+        ``Properties/NAME``.
         """
         for what, name in (("group", group), ("node", node), ("device", device)):
             _check_id(what, name)
@@ -123,8 +122,6 @@ class EdgeNode:
             raise ValueError("group: found 'STATE', which is where host applications tell their state")
         if primary_host:
             _check_id("primary_host", primary_host)
-        if last_bd_seq is not None and not 0 <= last_bd_seq <= 255:
-            raise ValueError(f"last_bd_seq: found {last_bd_seq}, allowed: 0..255")
         self._group, self._node, self._device = group, node, device
         self._command_topic = self._topic("NCMD")
         self.device_command_topic = self._topic("DCMD", device)
@@ -132,7 +129,7 @@ class EdgeNode:
         self._properties = dict(properties or {})
         # what can't be told is found now, not at the first birth
         encode(Payload(metrics=self._told_properties(0)))
-        self._bd_seq = 255 if last_bd_seq is None else last_bd_seq
+        self._bd_seq = 255  # the first CONNECT ever has 0
         self._seq = 0
         self._willed = False  # a will was made for the next connection
         self._connected = False
@@ -143,8 +140,14 @@ class EdgeNode:
 
     @property
     def bd_seq(self) -> int:
-        """Of the last :meth:`will`: to be kept over a restart as ``last_bd_seq``."""
+        """Of the last :meth:`will`: to be kept over a restart."""
         return self._bd_seq
+
+    def resume(self, bd_seq: int) -> None:
+        """After a restart: the number of the last CONNECT before it. Raises ValueError."""
+        if not 0 <= bd_seq <= 255:
+            raise ValueError(f"bdSeq: found {bd_seq}, allowed: 0..255")
+        self._bd_seq = bd_seq
 
     @property
     def born(self) -> bool:

@@ -13,6 +13,7 @@ from typing import Any
 
 from inspector.plc.contract import PackState, StationState
 from inspector.plc.sparkplug.node import EdgeNode, Result
+from inspector.plc.sparkplug.orders import Order
 from inspector.plc.sparkplug.payload import DataType, Metric, Payload, encode
 from tests.plc.examples import failed
 
@@ -72,6 +73,7 @@ def session() -> dict[str, bytes]:
     said += node.counters({"total": 1, "fail": 1}, now_ms=NOW_MS + 80).publish
     past = Result(4700, "A004700", 1, 0, 0.0, 48, 7, NOW_MS - 9_000)
     said += node.result(past, now_ms=NOW_MS + 90, historical=True).publish
+    said += node.answer(Order("a1", "recipe", "7,3").answered("refused", 403, "no recipe"), now_ms=NOW_MS + 95).publish
     said += node.received(node.subscriptions[0][0], rebirth(), now_ms=NOW_MS + 100).publish
     said += node.stop(NOW_MS + 110).publish
     return {f"session {index}: {message.topic}": message.payload for index, message in enumerate(said)}

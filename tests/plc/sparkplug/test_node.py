@@ -23,12 +23,14 @@ from inspector.plc.sparkplug.node import (
     Result,
     Step,
 )
+from inspector.plc.sparkplug.orders import Order
 from inspector.plc.sparkplug.payload import DataType, Metric, Payload, decode, encode
 from tests.plc.examples import failed, not_inspected, passed
 from tests.plc.sparkplug.stored import NOW_MS, rebirth
 
 PAGE = Path(__file__).resolve().parents[3] / "docs" / "sparkplug.md"
 NCMD = "spBv1.0/plant/NCMD/press2"
+DCMD = "spBv1.0/plant/DCMD/press2/top"
 STATE = "spBv1.0/STATE/scada"
 READY = StationState(PackState.EXECUTE, True, False, 7, 3, "3fa9", 4711, 0, 86400)
 RESULT = Result(4711, "A004711", 2, 1210, 0.5, 52, 7, NOW_MS - 40)
@@ -153,7 +155,8 @@ class Life(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.node = station(primary_host="scada", last_bd_seq=250)
+        self.node = station(primary_host="scada")
+        self.node.resume(250)
         self.host = Host()
         self.link = "down"
         self.now_ms = NOW_MS
@@ -258,7 +261,7 @@ TestLife.settings = settings(max_examples=40, stateful_step_count=30, deadline=N
 def test_births_come_at_once_without_a_primary_host() -> None:
     node = station(properties={"Version": "0.1.0"})
     host = Host()
-    assert node.subscriptions == ((NCMD, 1),)
+    assert node.subscriptions == ((NCMD, 1), (DCMD, 1))
     host.connect(node.will(NOW_MS))
     step = node.connected(NOW_MS)
     assert [message.topic for message in step.publish] == [
@@ -275,7 +278,8 @@ def test_births_come_at_once_without_a_primary_host() -> None:
 
 def test_bd_seq_goes_on_after_a_restart_and_wraps() -> None:
     assert [Host.death(node.will(NOW_MS)) for node in [station()] * 3] == [0, 1, 2]
-    node = station(last_bd_seq=254)
+    node = station()
+    node.resume(254)
     assert [Host.death(node.will(NOW_MS)) for _ in range(3)] == [255, 0, 1]
     assert node.bd_seq == 1
 
@@ -328,37 +332,6 @@ def test_verdicts_have_the_numbers_of_the_binary_twin(verdict: Any, number: int)
     assert Result.of(verdict, t_ms=1).verdict == number
 
 
-def test_a_record_tells_the_same_as_its_verdict() -> None:
-    for verdict in (passed(), failed(), not_inspected()):
-        record = contract.record_payload(verdict, t_ms=52, late=False)
-        assert Result.of_record(record) == Result.of(verdict, t_ms=52)
-
-
-def test_a_late_record_is_not_told() -> None:
-    assert Result.of_record(contract.record_payload(passed(), t_ms=500, late=True)) is None
-
-
-@pytest.mark.parametrize(
-    ("change", "says"),
-    [
-        ({"late": None}, "'late' is missing"),
-        ({"seq": None}, "'seq' is missing"),
-        ({"seq": True}, "found True, allowed: an integer"),
-        ({"part_id": 7}, "found 7, allowed: text"),
-        ({"verdict": "GOOD"}, "found 'GOOD', allowed: PASS, FAIL, NOT_INSPECTED"),
-        ({"verdict": ["PASS"]}, "found ['PASS']"),
-        ({"ts": "yesterday"}, "yesterday"),
-        ({"ts": "2026-05-12T14:31:50.123"}, "UTC with a Z"),
-        ({"score": "high"}, "high"),
-    ],
-)
-def test_what_is_no_record_is_named(change: dict[str, Any], says: str) -> None:
-    members = json.loads(contract.record_payload(passed(), t_ms=52, late=False)) | change
-    members = {name: value for name, value in members.items() if value is not None}
-    with pytest.raises(ValueError, match=re.escape(says)):
-        Result.of_record(json.dumps(members).encode())
-
-
 def test_a_score_that_is_no_number_is_told_as_in_result() -> None:
     odd = replace(failed(), score=float("nan"))
     assert Result.of(odd, t_ms=1).score == 0.0
@@ -402,6 +375,17 @@ def test_the_same_verdict_twice_is_told_twice() -> None:
     assert decode(first.payload).metrics == decode(second.payload).metrics
 
 
+def test_an_answer_is_told_whole_every_time() -> None:
+    node = born()
+    for _ in range(2):
+        told = by_alias(only(node.answer(Order("a", "stop").answered("done"), now_ms=NOW_MS)))
+        assert {name: metric.value for name, metric in told.items()} == {
+            "Command/Id": "a", "Command/Name": "stop", "Command/Arg": "", "Command/AnswerPhase": "done",
+            "Command/AnswerCode": 0, "Command/AnswerText": "",
+        }  # fmt: skip
+    assert node.received(DCMD, b"", now_ms=NOW_MS) == Step()  # not the node's own
+
+
 def test_what_happened_while_away_is_in_the_births() -> None:
     node = station()
     assert node.result(RESULT, now_ms=NOW_MS) == Step()
@@ -413,7 +397,7 @@ def test_what_happened_while_away_is_in_the_births() -> None:
 
 def test_the_primary_host_is_waited_for() -> None:
     node = station(primary_host="scada")
-    assert node.subscriptions == ((NCMD, 1), (STATE, 1))
+    assert node.subscriptions == ((NCMD, 1), (DCMD, 1), (STATE, 1))
     first = Host.death(node.will(NOW_MS))
     assert node.connected(NOW_MS) == Step()
     assert node.received(STATE, state(False, 5), now_ms=NOW_MS) == Step()
@@ -513,11 +497,13 @@ def test_other_settings_are_checked() -> None:
     with pytest.raises(ValueError, match="group: found 'STATE'"):
         EdgeNode("STATE", "press2", "top")
     for wrong in (-1, 256):
-        with pytest.raises(ValueError, match=f"last_bd_seq: found {wrong}, allowed: 0..255"):
-            station(last_bd_seq=wrong)
+        with pytest.raises(ValueError, match=f"bdSeq: found {wrong}, allowed: 0..255"):
+            station().resume(wrong)
     with pytest.raises(ValueError, match="Properties/Version"):
         station(properties={"Version": "\ud800"})
-    assert EdgeNode("Werk Süd", "press 2", "Ä").subscriptions == (("spBv1.0/Werk Süd/NCMD/press 2", 1),)
+    assert EdgeNode("Werk Süd", "press 2", "Ä").subscriptions == (
+        ("spBv1.0/Werk Süd/NCMD/press 2", 1), ("spBv1.0/Werk Süd/DCMD/press 2/Ä", 1),
+    )  # fmt: skip
 
 
 def test_metrics_have_types_that_all_readers_take() -> None:
