@@ -18,7 +18,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from inspector.codes import Code
 from inspector.parts import Check, CheckOutcome, InspectionFault, Outcome, Part, Trigger, Verdict
@@ -40,7 +40,7 @@ class Bookkeeper:
         boot = f"{seed & 0xFFFF:04x}"
         self.ledger = Ledger(folder / LEDGER, station="vis/v1/proof/s", boot=boot, sim=True)
         self._begun = 0
-        self._settled = 0
+        self._open: set[int] = set()  # may still be told otherwise
 
     def say(self, word: str, what: str, **fields: Any) -> None:
         """A marker."""
@@ -74,20 +74,30 @@ class Bookkeeper:
         self._begun += 1
         name = f"P{chance.randint(1, 10**6)}"
         command = f"c{os.getpid()}-{self._begun}"
-        trigger = Trigger(name, command, time.monotonic_ns(), utc_now(), "mqtt", chance.choice((None, 200, 1000)))
+        golden: Literal["", "PASS"] = "PASS" if chance.random() < 0.03 else ""
+        limit_ms = chance.choice((None, 200, 1000))
+        trigger = Trigger(name, command, time.monotonic_ns(), utc_now(), "mqtt", limit_ms, golden=golden)
         part = self.ledger.begin(trigger, TAG)
-        self.say("try", "accept", seq=part.seq, part_id=name, cmd_id=command)
+        self._open.add(part.seq)
+        self.say("try", "accept", seq=part.seq, cmd_id=command)
         await self.ledger.accept(part)
         self.say("got", "accept", seq=part.seq)
         await asyncio.sleep(chance.choice((0, 0, 0.001)))
         verdict = _verdict(part, chance)
+        if golden:
+            await self._close(Verdict.not_inspected(part, InspectionFault(Code.GOLDEN_CHECK, "a golden part")))
+            await self.ledger.found(verdict)
+            self.say("got", "found", seq=part.seq)
+            self._told(part)
+            return
         await self._close(verdict)
         if chance.random() < 0.05:  # its time ran out while it was written: told otherwise
             verdict = Verdict.not_inspected(part, InspectionFault(Code.TIMEOUT, "no verdict within its time"))
             await self._close(verdict)
+        self._told(part)
         if verdict.outcome is Outcome.NOT_INSPECTED and chance.random() < 0.3:
             self.say("try", "late", seq=part.seq)
-            await self._late(_verdict(part, chance))
+            await self.ledger.late(_verdict(part, chance), chance.randint(400, 900))
             self.say("got", "late", seq=part.seq)
         if chance.random() < 0.2:
             path = f"2026-01-01/{part.seq}.png"
@@ -97,12 +107,15 @@ class Bookkeeper:
 
     async def _close(self, verdict: Verdict) -> None:
         fields = {"seq": verdict.part.seq, "outcome": verdict.outcome.value, "code": verdict.code}
+        fields["checks"] = len(verdict.checks)
         self.say("try", "close", **fields)
         await self.ledger.close(verdict, self._chance.randint(5, 400))
         self.say("got", "close", **fields)
 
-    async def _late(self, verdict: Verdict) -> None:
-        await self.ledger.late(verdict, self._chance.randint(400, 900))
+    def _told(self, part: Part) -> None:
+        """Nothing may change this part's outcome any more."""
+        self._open.discard(part.seq)
+        self.ledger.told_below(min(self._open, default=self.ledger.next_seq))
 
     async def _beside(self) -> None:
         """What goes on beside the parts: records leave, alarms, notes, pruning, check-points."""
@@ -124,6 +137,12 @@ class Bookkeeper:
                 text = f"{os.getpid()}-{number}"
                 await self.ledger.alarm("camera", "came", text)
                 self.say("got", "alarm", text=text)
+            if number % 2 == 1:
+                text = f"{os.getpid()}-{number}"
+                await self.ledger.audit("proof", text, "old", "new")
+                self.say("got", "audit", text=text)
+                await self.ledger.remember(f"r{text}", "recipe", "8.1", text.encode())
+                self.say("got", "answer", cmd_id=f"r{text}", answer=text)
             if number % 7 == 0:
                 self.say("try", "prune", keep=self._keep)
                 await self.ledger.prune(self._keep)
