@@ -9,6 +9,7 @@ import socket
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -54,6 +55,13 @@ COUNTERS = {
     "total": "total", "PASS": "pass", "FAIL": "fail", "NOT_INSPECTED": "not_inspected", "late": "late",
     "golden": "golden",
 }  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ordered(Received):
+    """A command that came another way than over the PLC's link."""
+
+    answer: Callable[[bytes], None]
 
 
 class Control:
@@ -265,6 +273,10 @@ class Control:
         else:
             self._command(message, command)
 
+    def order(self, name: str, payload: bytes, *, retained: bool, answer: Callable[[bytes], None]) -> None:
+        """Somebody else than the PLC orders what ``cmd/<name>`` does; its acks go to ``answer`` alone."""
+        self.received(Ordered(name, payload, retained, time.monotonic_ns(), utc_now(), answer=answer))
+
     # --- triggers ------------------------------------------------------------------------------------
     def _trigger(self, message: Received, command: TriggerCommand) -> None:
         if self._identity.mode == "counted":
@@ -353,8 +365,8 @@ class Control:
     def _command(self, message: Received, command: Command) -> None:
         known = self._acks.get(command.cmd_id)
         if known is not None:  # delivered twice: the same answer again, nothing is done twice
-            if known[0] == command and self._link is not None:
-                self._link.ack(known[1], message)
+            if known[0] == command:
+                self._send_ack(known[1], message)
             else:
                 text = f"cmd_id {command.cmd_id} was used for another command before"
                 self._answer(message, command.name, "", "refused", code=Code.DUPLICATE_CONTENT, text=text)
@@ -493,18 +505,33 @@ class Control:
             self._acks[about.cmd_id] = (about, payload)
             if len(self._acks) > ACKS_REMEMBERED:
                 self._acks.popitem(last=False)
-        if self._link is not None:
+        self._send_ack(payload, message)
+
+    def _send_ack(self, payload: bytes, message: Received) -> None:
+        if isinstance(message, Ordered):
+            message.answer(payload)
+        elif self._link is not None:
             self._link.ack(payload, message)
 
     # --- telling how it is ---------------------------------------------------------------------------
     def publish_state(self) -> None:
         """Tell the PLC and the screens when something that matters has changed."""
         self._changed()
+        state = self.station_state()
+        essence = (state.state, state.ready, state.recipe, state.rev, state.code, state.text, state.fault, state.warn)
+        now = time.monotonic()
+        if essence == self._last_state and now - self._state_at < STATE_EVERY_S:
+            return
+        if self._link is not None and self._link.publish_state(contract.state_payload(state)):
+            self._last_state, self._state_at = essence, now
+
+    def station_state(self) -> StationState:
+        """How it is now, as the PLC and SCADA are told."""
         refusal = self.refusal()
         line = self._line
         worst = self._worst_alarm()
         told = line.told_seq if line else 0
-        state = StationState(
+        return StationState(
             state=self.pack_state,
             ready=self.ready,
             busy=bool(line and line.depth),
@@ -520,12 +547,6 @@ class Control:
             warn=worst == 2,
             sim=self._sim,
         )
-        essence = (state.state, state.ready, state.recipe, state.rev, state.code, state.text, state.fault, state.warn)
-        now = time.monotonic()
-        if essence == self._last_state and now - self._state_at < STATE_EVERY_S:
-            return
-        if self._link is not None and self._link.publish_state(contract.state_payload(state)):
-            self._last_state, self._state_at = essence, now
 
     def _worst_alarm(self) -> int:
         """Priority of the weightiest alarm that is active, 1 the highest; 4 when there is none."""
