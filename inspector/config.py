@@ -48,12 +48,18 @@ class CompactConfig(Model):
         return self.id_width if self.result_c else 32
 
 
+# what every broker takes; blanks, `+`, `#` and `/` would make its access lists ambiguous
+ClientId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._:-]{1,64}$")]
+UserName = Annotated[str, StringConstraints(pattern=r"^[!-~]{1,128}$")]
+Host = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._:%-]{1,253}$")]
+
+
 class BrokerConfig(Model):
     """An MQTT broker and how to reach it."""
 
-    host: str = Field("127.0.0.1", description="Broker's name or address.")
+    host: Host = Field("127.0.0.1", description="Broker's name or address.")
     port: int = Field(1883, ge=1, le=65535, description="Broker's TCP port.")
-    username: str | None = Field(None, description="MQTT user.")
+    username: UserName | None = Field(None, description="MQTT user.")
     password_file: Path | None = Field(None, description="File whose first line is the password.")
     ca_file: Path | None = Field(None, description="Certificate authority: switches TLS on.")
     cert_file: Path | None = Field(None, description="This station's certificate.")
@@ -84,7 +90,7 @@ SparkplugId = Annotated[str, AfterValidator(_sparkplug_id)]
 class ScadaBrokerConfig(BrokerConfig):
     """SCADA's own MQTT broker. Nothing of the PLC's broker is used for it, its password least of all."""
 
-    host: str = Field(min_length=1, description="Broker's name or address.")
+    host: Host = Field(description="Broker's name or address.")
 
 
 class SparkplugConfig(Model):
@@ -113,14 +119,26 @@ class SparkplugConfig(Model):
 class PlcConfig(BrokerConfig):
     """The link to the PLC: its broker, and what is said there."""
 
-    version: Literal["3.1.1", "5"] = Field("3.1.1", description="MQTT version.")
-    client_id: str | None = Field(None, description="MQTT client id; default LINE-STATION.")
+    version: Literal["auto", "5", "3.1.1"] = Field(
+        "auto", description="MQTT version; `auto`: 5, and 3.1.1 with a broker that does not speak it."
+    )
+    client_id: ClientId | None = Field(None, description="MQTT client id; default LINE-STATION.")
+    when_nobody_listens: Literal["warn", "stop"] = Field(
+        "warn",
+        description="No client is subscribed to the verdicts (MQTT 5 tells): `stop` makes the station not Ready.",
+    )
     heartbeat_s: float = Field(1.0, ge=0.1, le=2.0, description="Period of `hb`.")
     acks: Literal["optional", "required"] = Field(
         "optional", description="`cmd/ack` for each verdict: missing ones are an alarm once one has come, or always."
     )
     compact: CompactConfig = Field(default_factory=CompactConfig, description="Twins for weak PLCs.")
     sparkplug: SparkplugConfig | None = Field(None, description="The station for SCADA, as Sparkplug B; default: off.")
+
+    @model_validator(mode="after")
+    def _can_be_known(self) -> PlcConfig:
+        if self.when_nobody_listens == "stop" and self.version == "3.1.1":
+            raise ValueError("`when_nobody_listens: stop` needs MQTT 5, allowed with `version: auto` or `5`")
+        return self
 
 
 class CameraConfig(Model):

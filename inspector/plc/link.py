@@ -8,26 +8,30 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Protocol
 
 from inspector.config import PlcConfig
 from inspector.plc.commands import COMMAND_LIMIT_BYTES, ID_MAX
 from inspector.plc.compact import Twins
 from inspector.plc.contract import OFFLINE, Topics
+from inspector.plc.echoes import Echoes
 from inspector.plc.mqtt import QUEUED, Address, Connection, Incoming, LinkError, Will
+from inspector.plc.tries import CLASH_RETRY_S, RETRY_S, Ending, Tries
 
 __all__ = ["LinkError", "LinkListener", "PlcLink", "Received"]
 
 RECORDS_IN_FLIGHT = 12  # of the 20 messages brokers take unacknowledged: results need room beside the records
 UNACKED_WARN_S = 0.5
-RETRY_S = (0.1, 0.5, 1.0, 2.0)  # before the first, second ... try in a row
-STABLE_S = 5.0  # a connection that held for so long starts the row anew
+CLASH_OVER_S = 3 * CLASH_RETRY_S  # a connection that held for so long has nobody against it
+ROUND_TRIPS = 500  # of the last messages
 ABANDONED_MAX = 4
 EXPIRY_S = {"record": 7 * 86400, "hb": 2, "ack": 10, "event": 3600}
 NOBODY = 0x10
 NOT_AUTHORISED = 0x87
+STARTS_ANEW = ("start", "reset_fault")  # a PLC that says so has come back and listens
 NO_TWINS = Twins()
 
 
@@ -49,6 +53,7 @@ class _Sent(NamedTuple):
 
     kind: str
     outbox_id: int | None
+    at_ns: int
 
 
 class LinkListener(Protocol):
@@ -67,8 +72,8 @@ class LinkListener(Protocol):
         """The broker has this record."""
 
     def warning(self, what: str, text: str) -> None:
-        """``what``: connect_failed, nobody_listens, no_record_reader, not_authorised, no_puback, queue_full,
-        commands_dropped, client_rebuilt or callback_error. Told once until it gets better.
+        """``what``: connect_failed, client_id_clash, other_station, nobody_listens, no_record_reader, not_authorised,
+        no_puback, queue_full, commands_dropped, client_rebuilt or callback_error. Told once until it gets better.
         """
 
 
@@ -84,11 +89,15 @@ class PlcLink:
         self._loop = loop
         self._address = Address.of(config)
         self._client_id = config.client_id or "-".join(topics.base.split("/")[2:])
+        self._who = config.username or "the station's user"
         self._will = Will(topics.state, OFFLINE, qos=1, retain=True)
         self._connection: Connection | None = None
         self._records_in_flight = 0
         self._retry: asyncio.TimerHandle | None = None
-        self._tries = 0
+        self._tries = Tries(config.version)
+        self._echoes = Echoes()
+        self._round_trips_ms: deque[float] = deque(maxlen=ROUND_TRIPS)
+        self._stops_unheard = config.when_nobody_listens == "stop"
         self._links = 0
         self._stopping = False
         self._down_since_ns: int | None = time.monotonic_ns()
@@ -99,6 +108,7 @@ class PlcLink:
         self._unheard: set[str] = set()
         self._abandoned: list[Connection] = []  # that still try to open a socket
         self.commands_dropped = 0
+        self.unconfirmed = 0  # messages whose connection ended before the broker had confirmed them
 
     @property
     def connected(self) -> bool:
@@ -119,6 +129,31 @@ class PlcLink:
     def troubles(self) -> frozenset[str]:
         """The warnings that still hold, by the words of ``LinkListener.warning``."""
         return frozenset(what for what, _ in self._warned)
+
+    @property
+    def refusal(self) -> str:
+        """Why the station may not be Ready because of the link, "" when it may."""
+        now = self.troubles
+        if "other_station" in now:
+            return "another station publishes on this station's topics: the PLC can't tell whose verdict it reads"
+        if self._stops_unheard and "nobody_listens" in now:
+            return "nobody reads the verdicts; start or reset_fault says that the PLC is there again"
+        return ""
+
+    @property
+    def version(self) -> str:
+        """The MQTT version in use, "" while there is no connection."""
+        return self._connection.version if self._connection is not None and self._connection.up else ""
+
+    @property
+    def unacked(self) -> int:
+        """Messages that wait for the broker's confirmation."""
+        return self._connection.unacked if self._connection is not None else 0
+
+    def round_trip_ms(self) -> dict[str, float]:
+        """p50 and p99 over the last 500 messages, from publishing to the broker's confirmation; 0 without any."""
+        ordered = sorted(self._round_trips_ms) or [0.0]
+        return {"p50": round(ordered[len(ordered) // 2], 2), "p99": round(ordered[int(len(ordered) * 0.99)], 2)}
 
     def start(self) -> None:
         """Begin to connect. The broker may be absent."""
@@ -149,6 +184,8 @@ class PlcLink:
         """
         if not self._publish(self._topics.result, payload, "result", qos=1, expiry_s=expiry_s):
             return False
+        if self.version == "3.1.1":
+            self._echoes.sent(self._topics.result, payload, time.monotonic())
         if twins.text is not None:
             self._publish(self._topics.result_c, twins.text, "result/c", qos=1, expiry_s=expiry_s)
         if twins.binary is not None:
@@ -172,6 +209,8 @@ class PlcLink:
     def heartbeat(self, payload: bytes, counter: bytes | None = None) -> bool:
         """``hb``, and ``hb/c`` with ``counter``. False: the link is down."""
         sent = self._publish(self._topics.hb, payload, "hb", qos=0)
+        if sent:
+            self._echoes.sent(self._topics.hb, payload, time.monotonic())
         if sent and counter is not None:
             self._publish(self._topics.hb_c, counter, "hb", qos=0)
         return sent
@@ -195,8 +234,11 @@ class PlcLink:
         return self._publish(self._topics.info, payload, "info", qos=1, retain=True)
 
     async def check(self) -> None:
-        """To be called about once a second: replaces a client that died or hangs, tells of missing PUBACKs."""
+        """To be called about once a second: replaces a client that hangs, tells what the broker keeps silent about."""
         self._abandoned = [old for old in self._abandoned if old.alive]
+        now = time.monotonic()
+        if not self._echoes.foreign(now):
+            self._better("other_station")
         connection = self._connection
         if connection is None or self._stopping:
             return
@@ -206,10 +248,21 @@ class PlcLink:
             self._warn("client_rebuilt", trouble)
             self.ended(connection, trouble)
             self._better("client_rebuilt")  # each one is news
-        elif connection.oldest_unacked_s > UNACKED_WARN_S:
+            return
+        if connection.up_s > CLASH_OVER_S:
+            self._better("client_id_clash")
+        if connection.oldest_unacked_s > UNACKED_WARN_S:
             self._warn("no_puback", f"the broker has not confirmed a message for {connection.oldest_unacked_s:.1f} s")
         else:
             self._better("no_puback")
+        missing = self._echoes.missing(connection.last_heard)
+        for topic in (self._topics.hb, self._topics.result):
+            kind = topic.rpartition("/")[2]
+            if topic in missing:
+                text = f"{kind} does not come back: the access list must let {self._who} write and read {topic}"
+                self._warn("not_authorised", text, f"echo of {kind}")
+            else:
+                self._better("not_authorised", f"echo of {kind}")
 
     # --- called by the connection (mqtt.Owner) ---------------------------------------------------------
     def _connect(self) -> None:
@@ -218,10 +271,13 @@ class PlcLink:
             self._retry = self._loop.call_later(RETRY_S[-1], self._connect)
             self._abandoned = [old for old in self._abandoned if old.alive]
             return
-        self._tries += 1
         self._records_in_flight = 0
-        subscriptions = [(self._topics.cmd_filter, 1)]
-        self._connection = Connection(self._address, self._client_id, self._will, subscriptions, self, self._loop)
+        address = replace(self._address, version=self._tries.version)
+        # what comes back of our own says that it went out; MQTT 5 tells that of results itself, and whether anybody
+        # is subscribed to them: there we must not be
+        own = [self._topics.hb] if address.version == "5" else [self._topics.hb, self._topics.result]
+        subscriptions = [(self._topics.cmd_filter, 1), *((topic, 0) for topic in own)]
+        self._connection = Connection(address, self._client_id, self._will, subscriptions, self, self._loop)
         self._connection.start()
 
     def up(self, connection: Connection, refused: str) -> None:
@@ -229,9 +285,10 @@ class PlcLink:
         if connection is not self._connection:
             return
         if refused:
-            self._warn("not_authorised", f"the broker refused the subscription to commands: {refused}", "cmd")
+            self._warn("not_authorised", f"the broker refused a subscription: {refused}", "subscription")
         else:
-            self._better("not_authorised", "cmd")
+            self._better("not_authorised", "subscription")
+        self._echoes.forget_awaited()
         self._links += 1
         self._unheard.clear()
         self._down_since_ns = None
@@ -245,23 +302,36 @@ class PlcLink:
         if connection.alive:
             self._abandoned.append(connection)
         self._connection = None
-        if connection.up_s >= STABLE_S:
-            self._tries = 0
+        self.unconfirmed += connection.unacked
         if self._stopping:
             return
-        wait_s = RETRY_S[min(self._tries, len(RETRY_S) - 1)]
-        self._retry = self._loop.call_later(wait_s, self._connect)
+        ending = Ending(
+            connection.reached, connection.answered, connection.told_up, connection.up_s,
+            connection.closed_by_broker, connection.taken_over,
+        )  # fmt: skip
+        self._retry = self._loop.call_later(self._tries.ended(ending, time.monotonic()), self._connect)
         if connection.told_up:
             self._down_since_ns = time.monotonic_ns()
             self._tell(self._listener.link_down, why)
-        else:
+        elif not self._tries.falls_back:
             self._warn("connect_failed", why)
+        if self._tries.clash == "certain":
+            self._warn("client_id_clash", f"{self._client_id}: the broker gave its connection to another client")
+        elif self._tries.clash:
+            text = "the broker closes each connection within seconds; probably another client uses it"
+            self._warn("client_id_clash", f"{self._client_id}: {text}")
 
     def received(self, connection: Connection, incoming: Incoming) -> None:
         """See :class:`~inspector.plc.mqtt.Owner`."""
-        name = self._topics.command(incoming.topic)
-        if connection is not self._connection or self._stopping or name is None:
+        if connection is not self._connection or self._stopping:
             return
+        name = self._topics.command(incoming.topic)
+        if name is None:
+            self._own(incoming)
+            return
+        if name in STARTS_ANEW and not incoming.retained:
+            self._unheard.clear()
+            self._better("nobody_listens")
         message = Received(
             name[: ID_MAX + 1],
             incoming.payload[: COMMAND_LIMIT_BYTES + 1],
@@ -273,11 +343,20 @@ class PlcLink:
         )
         self._tell(self._listener.received, message)
 
+    def _own(self, incoming: Incoming) -> None:
+        """A message on a topic that only this station writes."""
+        now = time.monotonic()
+        if not incoming.retained:
+            self._echoes.heard(incoming.topic, incoming.payload, now)
+        if self._echoes.foreign(now):
+            self._warn("other_station", f"a message on {incoming.topic} that is not ours")
+
     def acked(self, connection: Connection, tag: object, reason: int) -> None:
         """See :class:`~inspector.plc.mqtt.Owner`."""
         if connection is not self._connection or not isinstance(tag, _Sent):
             return
         kind = tag.kind
+        self._round_trips_ms.append((time.monotonic_ns() - tag.at_ns) / 1e6)
         self._records_in_flight -= kind == "record"
         if reason >= 0x80:
             word = "not authorised" if reason == NOT_AUTHORISED else f"reason code 0x{reason:02X}"
@@ -335,7 +414,8 @@ class PlcLink:
         if connection is None or not connection.up or self._stopping:
             return False
         sent = connection.publish(
-            topic, payload, qos=qos, retain=retain, correlation=correlation, tag=_Sent(kind, outbox_id),
+            topic, payload, qos=qos, retain=retain, correlation=correlation,
+            tag=_Sent(kind, outbox_id, time.monotonic_ns()),
             expiry_s=EXPIRY_S.get(kind) if expiry_s is None else expiry_s,
         )  # fmt: skip
         if connection.full:

@@ -79,7 +79,7 @@ class Owner(Protocol):
     """Who uses a connection. Called in the event loop; may publish at once."""
 
     def up(self, connection: Connection, refused: str) -> None:
-        """Connected and subscribed; ``refused``: what the broker said against a subscription, or ""."""
+        """Connected and subscribed; ``refused``: the filters the broker refused and its words, or ""."""
 
     def ended(self, connection: Connection, why: str) -> None:
         """It never came to be, or is over, with all that was in it. Told once, and not after ``abort``."""
@@ -150,6 +150,7 @@ class Connection:
         self.answered = False  # the broker speaks this version
         self.taken_over = False  # MQTT 5: another client came with our id
         self.closed_by_broker = False
+        self.last_heard = time.monotonic()  # when the broker last sent anything
         self._started = time.monotonic()
         self._reached_at = self._up_since = 0.0
         self._over = False
@@ -326,6 +327,7 @@ class Connection:
         self._end(f"the client failed: {text}")
 
     def _readable(self) -> None:
+        self.last_heard = time.monotonic()
         self._paho("read", self._client.loop_read)
         sock = self._sock
         if sock is None:
@@ -417,7 +419,8 @@ class Connection:
             client.subscribe(self._subscriptions)
 
     def _on_subscribe(self, _client: Any, _data: Any, _mid: int, reasons: list[ReasonCode], _props: Any) -> None:
-        refused = next((str(reason) for reason in reasons if reason.is_failure), "")
+        answers = zip(self._subscriptions, reasons, strict=False)
+        refused = "; ".join(f"{name}: {reason}" for (name, _), reason in answers if reason.is_failure)
         self._events.append((self._subscribed, (refused,)))
 
     def _subscribed(self, refused: str) -> None:
