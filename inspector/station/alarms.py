@@ -41,6 +41,17 @@ CATALOGUE: dict[str, Entry] = {
     "plc_authorised": Entry(
         1, Code.OFFLINE, "The broker refuses this station", "check user, password and the broker's ACL",
         "verdicts are thrown away by the broker"),
+    "plc_client_id": Entry(
+        1, Code.OFFLINE, "Another client uses this station's client id",
+        "give each client of the broker an id of its own (`plc.client_id`)",
+        "the broker serves only one of them: while the other one is connected, every part is rejected"),
+    "plc_other_station": Entry(
+        1, Code.OFFLINE, "Another station publishes on this station's topics",
+        "find the second station with this `line` and `station` and change one of them",
+        "the PLC can't tell whose verdict it reads: the station is not Ready"),
+    "plc_unconfirmed": Entry(
+        2, Code.OFFLINE, "The broker is slow to confirm", "check the broker's load, disk and network",
+        "verdicts may reach the PLC too late: late parts are rejected"),
     "judge": Entry(
         1, Code.INTERNAL_ERROR, "Judge process down", "wait 10 s; if it stays, restart the station and call support",
         "no part can be judged: every part is rejected until it is back"),
@@ -86,6 +97,9 @@ CATALOGUE: dict[str, Entry] = {
     "outbox": Entry(
         2, Code.OFFLINE, "Records wait for the broker", "check the link to the broker",
         "nothing is lost; MES and historian lag behind"),
+    "sparkplug": Entry(
+        3, Code.OFFLINE, "SCADA is not told", "check SCADA's broker and its primary host",
+        "inspection goes on; SCADA is told later what it missed"),
     "archive": Entry(
         3, Code.STORAGE_FULL, "Pictures are dropped: the archive can't keep up", "keep fewer pictures of passed parts",
         "inspection goes on; some pictures are missing"),

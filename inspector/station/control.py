@@ -46,7 +46,13 @@ _log = logging.getLogger(__name__)
 
 NO_RECIPE = RecipeTag(0, 0, "", "", 1000)
 ACKS_REMEMBERED = 200
-LINK_ALARMS = {"nobody_listens": "plc_listening", "not_authorised": "plc_authorised"}
+LINK_ALARMS = {
+    "nobody_listens": "plc_listening",
+    "not_authorised": "plc_authorised",
+    "client_id_clash": "plc_client_id",
+    "other_station": "plc_other_station",
+    "no_puback": "plc_unconfirmed",
+}
 STATE_EVERY_S = 30.0
 COUNTERS_EVERY_S = 10.0
 DRAIN_LIMIT_S = 10.0
@@ -142,6 +148,8 @@ class Control:
             return InspectionFault(Code.NO_FRAME, self._cameras.out_of_step)
         if self._alarms.holds("ledger"):
             return StorageFault("the ledger can't be written: no verdict could be put on record")
+        if self._link is not None and self._link.refusal:
+            return InspectionFault(Code.NOT_READY, self._link.refusal)
         return None
 
     def trouble(self, what: str, detail: str) -> None:
