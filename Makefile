@@ -105,6 +105,14 @@ kills: ## kill -9 of the whole station 1,000 times, two stations side by side
 	@sh tools/setup.sh
 	@$(RUN) -m tools.proofs.kills --write
 
+storm: ## 30 minutes at 10 parts/s, and everything that can break breaks: books and records must be equal
+	@sh tools/setup.sh
+	@$(RUN) -m tools.proofs.storm
+
+outage: ## 10 minutes without a broker and a kill -9 inside: every record must come
+	@sh tools/setup.sh
+	@$(RUN) -m tools.proofs.outage
+
 wheelhouse: ## all packages and Inspector itself as files in build/wheelhouse, for a computer without network
 	@sh tools/setup.sh
 	@rm -rf build/wheelhouse
@@ -116,4 +124,4 @@ clean: ## removes what was made, .venv too
 	@rm -rf .venv build htmlcov .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache .make-* *.egg-info
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.PHONY: help demo test setup lint coverage bench chaos identity cycles pace viky tiles repeatability screens asan faults powercuts kills wheelhouse fuzz clean
+.PHONY: help demo test setup lint coverage bench chaos identity cycles pace viky tiles repeatability screens asan faults powercuts kills wheelhouse fuzz storm outage clean

@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import argparse
+import json
+import shlex
 import signal
+import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
+from tools.plc_simulator import books
 from tools.plc_simulator.book import Book, Row
 from tools.plc_simulator.line import Line, NotReady, Settings
 from tools.plc_simulator.pictures import Order, PictureError, Pictures
+from tools.plc_simulator.records import Records
 from tools.plc_simulator.wire import Wire
 from tools.plc_simulator.witness import Witness
 from tools.virtual_camera.control import CameraControl
+
+QUIET_S = 2.0  # no record for so long: none is on its way
+EXPORT_LIMIT_S = 600
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -44,23 +53,56 @@ def main(arguments: list[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
     trouble = ""
+    records = Records(host, port, wire.base, options.records) if options.records else None
     try:
         line.run()
+        if records is not None:
+            _drain(line, records, witness, options.drain_s)
     except (NotReady, PictureError) as error:
         trouble = str(error)
         print(f"plc_simulator: {trouble}", file=sys.stderr)
     finally:
         book.extra["trouble"] = trouble
+        if records is not None:
+            book.extra["records"] = records.summary()
+            book.records = records.by_seq
+            records.close()
         book.write(options.book)
         wire.close()
         pictures.close()
         lens.close()
     print(book.text())
     print(f"Book: {options.book}", flush=True)
-    faults = witness.faults.total()
-    for text in list(witness.texts)[:20]:
+    texts = [*witness.texts, *(f"record: {text}" for text in (records.texts if records else ()))]
+    for text in texts[:20]:
         print(f"  fault: {text}"[:200])
+    faults = witness.faults.total() + (records.faults.total() if records else 0)
+    if options.ledger_csv is not None:
+        faults += _compare(options)
     return 0 if book.consistent and book.dangerous_count == 0 and not trouble and not faults else 1
+
+
+def _drain(line: Line, records: Records, witness: Witness, limit_s: float) -> None:
+    """Until the records have come as far as the results and nothing more comes."""
+    end = time.monotonic() + limit_s
+    while time.monotonic() < end and not line.halt:
+        line.listen(0.5)
+        if records.highest >= witness.highest and time.monotonic() - records.last_came > QUIET_S:
+            return
+
+
+def _compare(options: argparse.Namespace) -> int:
+    """Number of differences between the books; 1 when they can't be read."""
+    try:
+        if options.export:
+            subprocess.run(shlex.split(options.export), check=True, timeout=EXPORT_LIMIT_S, stdin=subprocess.DEVNULL)
+        book = json.loads(options.book.read_text(encoding="utf-8"))
+        found = books.compare(book, books.read_ledger(options.ledger_csv))
+    except (OSError, ValueError, subprocess.SubprocessError, books.UnreadableBooks) as error:
+        print(f"plc_simulator: --ledger-csv: {error}", file=sys.stderr)
+        return 1
+    print(found.text())
+    return len(found.differences)
 
 
 def _settings(options: argparse.Namespace) -> Settings:
@@ -135,6 +177,10 @@ def _parser() -> argparse.ArgumentParser:
     add("--stand", action="store_true", help="a part stands before the camera until its result, or the timer")
     add("--wire", choices=("json", "text", "binary"), default="json", help="text, binary: as a PLC without JSON")
     add("--tolerance-ms", type=_number(0, 60000, int), default=500, help="an answer later than that is stale")
+    add("--records", default="", metavar="CLIENT", help="hear the records too, with this client id and a kept session")
+    add("--drain-s", type=_number(0, 3600), default=30.0, help="most time for records that are still to come")
+    add("--ledger-csv", type=Path, metavar="FILE", help="compare the books with the station's export at the end")
+    add("--export", metavar="COMMAND", help="makes that file first")
     add("--approve", default="", metavar="CFG", help="reject what another configuration judged (8 hex digits)")
     add("--mode", choices=("command", "announced", "counted"), default="command", help="the station's `identity`")
     add("--ready-wait-s", type=_number(0, 600), default=60.0, help="limit for the station to be ready")

@@ -43,6 +43,8 @@ class Book:
 
     def __init__(self) -> None:
         self.rows: deque[Row] = deque(maxlen=ROWS_KEPT)
+        self.records: dict[int, tuple[Any, ...]] | None = None  # by seq; None where nobody listened
+        self.other_triggers: list[str] = []  # cmd_ids that were sent for no part
         self.after_gate = 0  # verdicts that came when their part had gone
         self.sent = 0
         self.announced = 0
@@ -142,7 +144,11 @@ class Book:
 
     def write(self, path: Path) -> None:
         """Write summary and rows; a reader never sees half a book."""
-        text = json.dumps({"summary": self.summary(), "rows": [asdict(row) for row in self.rows]}, indent=1)
+        whole: dict[str, Any] = {"summary": self.summary(), "rows": [asdict(row) for row in self.rows]}
+        whole["other_triggers"] = self.other_triggers
+        if self.records is not None:
+            whole["records"] = self.records
+        text = json.dumps(whole, indent=1)
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_name(f".{path.name}.{os.getpid()}")
         with part.open("w", encoding="utf-8") as file:

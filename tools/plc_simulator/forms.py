@@ -26,7 +26,7 @@ STATES = {
 _PATTERNS = {
     "schema": re.compile(r"1\.[0-9]+\Z"),
     "boot": re.compile(r"[0-9a-f]{4}\Z"),
-    "config": re.compile(r"[0-9a-f]{8}\Z"),
+    "config": re.compile(r"([0-9a-f]{8})?\Z"),
     "utc": re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{3}Z\Z"),
     "id": re.compile(r"[ !#-\[\]-~]{0,32}\Z"),
     "record": re.compile(r"[a-z0-9_-]+-[0-9]+(-late)?\Z"),
@@ -69,7 +69,7 @@ FIELDS = {
         ),
     },
 }
-OPTIONAL = {"cfg": "config", "golden_ok": "bool", "golden_age_s": "count"}
+OPTIONAL = {"cfg": "config", "golden_ok": "bool", "golden_age_s": "age"}
 WILL = {"schema": "1.0", "state": "OFFLINE", "ready": False, "code": 900}
 
 
@@ -143,6 +143,8 @@ def _right(kind: str, value: object) -> bool:
         return isinstance(value, str) and pattern.match(value) is not None
     if kind in ("count", "seq"):
         return whole and int(kind == "seq") <= value <= SEQ_MAX  # type: ignore[operator]
+    if kind == "age":
+        return whole and -1 <= value <= SEQ_MAX  # type: ignore[operator]
     if kind == "code":
         return whole and (value in CODES or 1000 <= value <= 9999)  # type: ignore[operator]
     words = {"verdict": VERDICTS, "state": STATES, "phase": ("accepted", "done", "refused")}

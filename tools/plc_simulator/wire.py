@@ -44,7 +44,7 @@ class Wire:
         self.inbox: queue.Queue[Message | LinkChanged] = queue.Queue(INBOX)
         self.lost_messages = 0
         self.connects = 0
-        self._host, self._port, self._base = host, port, base
+        self._host, self._port, self.base = host, port, base
         self._client: mqtt.Client | None = None
         self._up = False
         self._over = threading.Event()  # the connection of the present client ended
@@ -81,7 +81,7 @@ class Wire:
         client = self._client
         if client is None or not self.up:
             return False
-        info = client.publish(f"{self._base}/{topic}", payload, 1, retain)
+        info = client.publish(f"{self.base}/{topic}", payload, 1, retain)
         return info.rc == MQTTErrorCode.MQTT_ERR_SUCCESS
 
     def close(self) -> None:
@@ -135,7 +135,7 @@ class Wire:
             if reason.is_failure:
                 over.set()
             else:
-                c.subscribe([(f"{self._base}/{name}", qos) for name, qos in self._subscriptions])
+                c.subscribe([(f"{self.base}/{name}", qos) for name, qos in self._subscriptions])
 
         def subscribed(*_: Any) -> None:
             if mine():
@@ -150,7 +150,7 @@ class Wire:
             arrived_ns = time.monotonic_ns()
             acknowledge_now(_c)
             self._last_heard = arrived_ns / 1e9
-            topic = message.topic.removeprefix(f"{self._base}/")
+            topic = message.topic.removeprefix(f"{self.base}/")
             self._put(Message(topic, bytes(message.payload), bool(message.retain), arrived_ns))
 
         def ended(*_: Any) -> None:

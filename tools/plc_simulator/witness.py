@@ -45,7 +45,7 @@ class Witness:
         self.by_seq: OrderedDict[int, tuple[Any, ...]] = OrderedDict()
         self._tolerance_ms, self._approved = tolerance_ms, approved
         self._sent: OrderedDict[str, Told] = OrderedDict()
-        self._boot, self._seq, self._highest = "", 0, 0
+        self._boot, self.highest = "", 0
         self._over: set[str] = set()
 
     def fault(self, rule: str, text: str) -> None:
@@ -118,9 +118,9 @@ class Witness:
             if self._boot:
                 self._over.add(self._boot)
             self._boot = boot
-        if seq <= self._seq:
-            self.fault("seq_back", f"{seq} after {self._seq}")
-        self._seq = self._highest = max(seq, self._highest)
+        if seq <= self.highest:
+            self.fault("seq_back", f"{seq} after {self.highest}")
+        self.highest = max(seq, self.highest)
 
     def _first(self, result: dict[str, Any], content: tuple[Any, ...], told: Told | None) -> None:
         seq, cmd_id = result["seq"], result["cmd_id"]
