@@ -90,7 +90,7 @@ class ScadaDesk:
         self._settled_below = settled_below
         self._told = Told(0)
         self._kept = -1  # what the ledger has of it
-        self._live: deque[Result] = deque()
+        self._live: deque[tuple[Verdict, int]] = deque()
         self._wake = asyncio.Event()
         self._essence: tuple[object, ...] = ()
         self._totals_at = self._kept_at = 0.0
@@ -129,7 +129,7 @@ class ScadaDesk:
         if len(self._live) >= LIVE_BOUND:
             self._drops += 1
             return
-        self._live.append(Result.of(verdict, t_ms=t_ms))
+        self._live.append((verdict, t_ms))
         self._wake.set()
 
     def changed(self) -> None:
@@ -161,10 +161,12 @@ class ScadaDesk:
             await asyncio.sleep(REPLAY_EVERY_S if behind else LOOK_EVERY_S)
 
     async def stop(self, limit_s: float) -> None:
-        """Tell what is left, say NDEATH, within ``limit_s``; then :meth:`keep` while the ledger is open."""
+        """Tell what is left, say NDEATH, within ``limit_s``, and note it in the ledger."""
         self._tell_live()
         self._tell_state()
         await self.session.stop(limit_s)
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(self.keep(), limit_s)
 
     async def keep(self) -> None:
         """Note in the ledger how far SCADA was told. A disk that does not take it is told of elsewhere."""
@@ -177,12 +179,10 @@ class ScadaDesk:
     # --- telling -----------------------------------------------------------------------------------------
     def _tell_live(self) -> None:
         while self._live:
-            self._tell_now(self._live.popleft())
-
-    def _tell_now(self, result: Result) -> None:
-        # away or not: it is the last value of the next birth
-        if self._tell(lambda: self.session.node.result(result, now_ms=now_ms())):
-            self._told.add(result.seq)
+            verdict, t_ms = self._live.popleft()
+            # away or not: it is the last value of the next birth
+            if self._tell_verdict(verdict, t_ms):
+                self._told.add(verdict.part.seq)
 
     def _tell_state(self) -> None:
         """State when it matters, all of it and the totals now and then."""
@@ -213,7 +213,7 @@ class ScadaDesk:
         final = [row for row in rows if row.seq < settled_below]
         for row in final:
             if row.verdict is not None and row.seq not in self._told:
-                if not self._tell_past(Result.of(row.verdict, t_ms=row.t_ms or 0)):
+                if not self._tell_verdict(row.verdict, row.t_ms or 0, historical=True):
                     return False
                 self.replayed += 1
             self._told.skip_to(row.seq)
@@ -222,8 +222,10 @@ class ScadaDesk:
             return False
         return True
 
-    def _tell_past(self, result: Result) -> bool:
-        return self._tell(lambda: self.session.node.result(result, now_ms=now_ms(), historical=True))
+    def _tell_verdict(self, verdict: Verdict, t_ms: int, *, historical: bool = False) -> bool:
+        return self._tell(
+            lambda: self.session.node.result(Result.of(verdict, t_ms=t_ms), now_ms=now_ms(), historical=historical)
+        )
 
     def _tell(self, step: Callable[[], Step]) -> bool:
         try:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from inspector.station.ledger import Ledger
     from inspector.station.line import Line
     from inspector.station.outbox import Outbox
+    from inspector.station.scada import ScadaDesk
 
 RECENT = 150
 BUCKET_S = 300.0  # rejects are charted in steps of 5 minutes, an hour back
@@ -52,6 +53,7 @@ class Rooms:
     link: PlcLink
     outbox: Outbox
     health: HealthDesk
+    scada: ScadaDesk | None  # None: switched off
 
 
 class History:
@@ -221,17 +223,22 @@ class Snapshot(Collector):
             links[f"camera {name}"] = {"state": "ok" if fresh else "lost", "since_s": round(since_s, 1), "text": text}
         links["judge"] = link(r.judge.ready, r.judge.since, r.judge.text)
         links["archive"] = link(r.archive.child.up, r.archive.child.since, r.archive.error)
+        if r.scada is not None:
+            links["sparkplug"] = link(r.scada.session.born, r.scada.session.since, r.scada.session.text)
         return links
 
     def queues(self) -> dict[str, dict[str, int]]:
         """Depth, bound and drops of every queue."""
         r = self._rooms
-        return {
+        queues = {
             "in flight": {"depth": r.line.depth, "bound": r.line.bound, "dropped": r.line.overruns},
             "ledger": {"depth": r.ledger.depth, "bound": 1000, "dropped": r.ledger.drops},
             "outbox": {"depth": r.outbox.depth, "bound": 0, "dropped": 0},
             "archive": {"depth": r.archive.depth, "bound": r.archive.bound, "dropped": r.archive.dropped},
         }
+        if r.scada is not None:
+            queues["sparkplug"] = {"depth": r.scada.depth, "bound": 0, "dropped": r.scada.drops}
+        return queues
 
     def collect(self) -> Iterable[Metric]:
         """Prometheus metrics."""
@@ -268,6 +275,11 @@ class Snapshot(Collector):
         yield from self._health()
         yield GaugeMetricFamily("inspector_archive_used_bytes", "Bytes of kept pictures.", r.archive.used_bytes)
         yield CounterMetricFamily("inspector_plc_reconnects", "Connects after the first.", r.link.reconnects)
+        if r.scada is not None:
+            yield CounterMetricFamily(
+                "inspector_sparkplug_rebirths", "Births after the first.", r.scada.session.rebirths
+            )
+            yield CounterMetricFamily("inspector_sparkplug_replayed", "Verdicts told as history.", r.scada.replayed)
         yield CounterMetricFamily("inspector_untold", "Verdicts that found the link down.", r.line.untold)
         yield GaugeMetricFamily("inspector_unwritten", "Told verdicts that are not on disk yet.", r.line.unwritten)
         yield CounterMetricFamily("inspector_unrecorded", "Told verdicts the disk never took.", r.line.unrecorded)

@@ -32,6 +32,7 @@ from inspector.station.line import Line
 from inspector.station.notify import Notify
 from inspector.station.outbox import Outbox
 from inspector.station.recipes import RecipeFolder
+from inspector.station.scada import ScadaDesk
 from inspector.station.snapshot import History, Rooms, Snapshot
 from inspector.wire import SettingsChanged
 
@@ -126,9 +127,10 @@ class Station:
             self.ledger, self.link.record, self.control.record, lambda: self.line.settled_below, self._pictures_owed
         )
         self.control.wire(self.line, self.link, self.outbox)
+        self.scada = self._make_scada(station_file)
         rooms = Rooms(
             config, self.boot, self.ledger, self.cameras, self.judge, self.archive, self.alarms, self.control,
-            self.line, self.link, self.outbox, self.health,
+            self.line, self.link, self.outbox, self.health, self.scada,
         )  # fmt: skip
         self.snapshot = Snapshot(rooms, self._history)
         self.feed = Feed(config.feed_socket, rooms, self.snapshot, self.alarms.acknowledge)
@@ -138,6 +140,21 @@ class Station:
             return contract.Topics(self.config.line, self.config.station)
         except ValueError as error:
             raise StartError(str(error)) from None
+
+    def _make_scada(self, station_file: Path) -> ScadaDesk | None:
+        if self.config.plc.sparkplug is None:
+            return None
+        try:
+            return ScadaDesk(
+                config=self.config,
+                ledger=self.ledger,
+                alarms=self.alarms,
+                commands=self.control,
+                settled_below=lambda: self.line.settled_below,
+                loop=asyncio.get_running_loop(),
+            )
+        except (LinkError, ValueError) as error:
+            raise StartError(f"{station_file}: plc: sparkplug: {error}") from None
 
     def _sweep(self) -> None:
         """Make the folders and remove what a killed station left behind. Raises StartError."""
@@ -163,6 +180,8 @@ class Station:
                 self.alarms.come("ledger_damaged", str(self.ledger.damaged))
             await asyncio.wait_for(self.line.close_interrupted(), OPEN_BOOKS_LIMIT_S)
             last_recipe, _ = await self.control.restore()
+            if self.scada is not None:
+                await self.scada.open()
         except asyncio.TimeoutError:
             raise StartError(f"{self.config.state_dir}: the disk does not answer") from None
         except (OSError, StorageFault) as error:
@@ -178,6 +197,8 @@ class Station:
         self.archive.start()
         self.link.start()
         self._keep_running("outbox", self.outbox.run)
+        for name, work in self.scada.works.items() if self.scada is not None else ():
+            self._keep_running(name, work)
         self._keep_running("heartbeats", self._heartbeats)
         self._keep_running("housekeeping", self._housekeeping)
         if self._notify.watchdog_s:
@@ -234,6 +255,7 @@ class Station:
                 await asyncio.wait_for(self.line.rewrite(), STOP_REST_S)
         await self.link.stop(contract.OFFLINE, STOP_REST_S)
         await asyncio.gather(
+            *((self.scada.stop(STOP_REST_S),) if self.scada is not None else ()),
             self.feed.stop(STOP_REST_S),
             self.cameras.stop(STOP_REST_S),
             self.judge.child.stop(STOP_REST_S),
@@ -329,6 +351,8 @@ class Station:
 
     def _changed(self) -> None:
         self.feed.changed()
+        if self.scada is not None:
+            self.scada.changed()
 
     def camera_changed(self, name: str, fresh: bool, text: str) -> None:
         """See :class:`~inspector.station.cameras.Listener`."""
@@ -378,6 +402,8 @@ class Station:
         self.archive.keep(verdict, lease, policy)
 
     def _show(self, verdict: Verdict, t_ms: int) -> None:
+        if self.scada is not None:
+            self.scada.verdict(verdict, t_ms)
         self._history.add(verdict, t_ms)
         self.health.told(verdict, self.judge.loaded.mm_per_px if self.judge.loaded else 0.0)
         limit = self.judge.loaded.stop_line if self.judge.loaded else 0
