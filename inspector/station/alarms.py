@@ -67,6 +67,12 @@ CATALOGUE: dict[str, Entry] = {
     "ledger_damaged": Entry(
         2, Code.STORAGE_FULL, "The ledger was damaged and a new one begun", "keep the moved file for support",
         "older parts can't be searched; inspection goes on"),
+    "disk_full": Entry(
+        2, Code.STORAGE_FULL, "Disk full: the ledger lives on its reserve", "free disk space now",
+        "a few minutes of parts still go on record; then every part is rejected"),
+    "records_lost": Entry(
+        2, Code.OFFLINE, "Records were given up: too many waited", "check the broker; see `inspector results export`",
+        "MES and historian never hear of these parts; the ledger has them"),
     "overrun": Entry(
         2, Code.OVERRUN, "Triggers come faster than parts can be judged", "slow the line down, or simplify the recipe",
         "parts that are too many are rejected uninspected"),

@@ -65,6 +65,7 @@ class Station:
         self._history = History()
         self._stop = asyncio.Event()
         self._loops: list[asyncio.Task[None]] = []  # as long as the station lives
+        self._given_up = 0  # records, as told
         self._noting: set[int] = set()  # parts whose picture is stored, and about to be noted
         self._notes: set[asyncio.Task[None]] = set()  # short: something is noted in the ledger
         self._recipes = RecipeFolder(config.recipes)
@@ -204,6 +205,8 @@ class Station:
         if self._notify.watchdog_s:
             watchdog_s = self._notify.watchdog_s
             self._keep_running("watchdog", lambda: self._watchdog(watchdog_s))
+        if not self.ledger.checked:
+            self._note("ledger check", self._check_books())
         self._note("first recipe", self._load_first(last_recipe or self.config.recipe))
         _log.info("station %s/%s started, boot %s", self.config.line, self.config.station, self.boot)
         await self._stop.wait()
@@ -298,9 +301,26 @@ class Station:
                 await self.health.keep()
                 with contextlib.suppress(InspectionFault):
                     await self.ledger.prune(self.config.keep_parts)
-            if now - last_checkpoint > COUNTERS_EVERY_S * 3:
+            if now - last_checkpoint > COUNTERS_EVERY_S * 3 or self.ledger.checkpoint_due:
                 last_checkpoint = now
                 await self.ledger.checkpoint()
+            self._books_kept()
+
+    def _books_kept(self) -> None:
+        if self.ledger.reserve_spent:
+            self.alarms.come("disk_full", "")
+        else:
+            self.alarms.go("disk_full")
+        if self.ledger.given_up > self._given_up:
+            self._given_up = self.ledger.given_up
+            self.alarms.come("records_lost", f"{self._given_up} so far")
+            self.alarms.go("records_lost")  # it waits until somebody has seen it
+
+    async def _check_books(self) -> None:
+        """A large ledger is checked beside the walk; a damaged one is moved aside at the next start."""
+        damage = await self.ledger.check()
+        if damage:
+            self.alarms.come("ledger_damaged", f"found while it was in use; restart the station: {damage}")
 
     async def _disk_alive(self) -> None:
         """A write now and then shows that the disk takes them (again)."""

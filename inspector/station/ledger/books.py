@@ -15,7 +15,9 @@ from typing import Any, TypeVar
 from inspector.parts import Part, Trigger, Verdict
 from inspector.station.ledger import audit, reading, writes
 from inspector.station.ledger.commands import Commands, Content
-from inspector.station.ledger.opening import connect, move_aside
+from inspector.station.ledger.guard import SeqGuard
+from inspector.station.ledger.opening import WAL_KEPT_BYTES, check_beside, checked_whole, open_ledger
+from inspector.station.ledger.reserve import Reserve
 from inspector.station.ledger.rows import SEQ_MAX, Answer, RecipeTag, Row, StorageFault, Waiting, utc_now
 from inspector.station.ledger.writer import Writer
 
@@ -36,7 +38,9 @@ class Ledger:
         self._station = station
         self._boot = boot
         self._sim = sim
-        self._writer = Writer()
+        self._reserve = Reserve(path.with_suffix(".reserve"))
+        self._writer = Writer(path, self._reserve)
+        self._guard = SeqGuard(path.with_suffix(".seq"))
         self._readers = ThreadPoolExecutor(1, thread_name_prefix="ledger reader")
         self._reading: sqlite3.Connection | None = None  # belongs to the reader's thread
         self._next_seq = 1
@@ -44,8 +48,9 @@ class Ledger:
         self._attempts: OrderedDict[str, int] = OrderedDict()
         self.highest_seq = 0  # on disk when it was opened
         self.damaged: Path | None = None  # an unreadable ledger that was moved aside at start
+        self.checked = True  # whole, at the start; a large file is still to be checked
         self.interrupted: list[Part] = []
-        self.given_up = 0  # records that could not be made of their rows
+        self.given_up = 0  # records that will never leave: too many waited, or they can't be made of their rows
 
     # --- opening -------------------------------------------------------------------------------------
     def open(self) -> None:
@@ -55,12 +60,17 @@ class Ledger:
         """
         self._path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            connection = connect(self._path)
-        except sqlite3.DatabaseError as error:
-            if isinstance(error, sqlite3.OperationalError):
-                raise StorageFault(f"ledger {self._path} can't be opened: {error}") from error
-            self.damaged = move_aside(self._path)
-            connection = connect(self._path)
+            self._open()
+        except (StorageFault, OSError) as error:
+            if not (self._reserve.full(error) and self._reserve.spend()):
+                raise
+            self._open()
+        self._beside()
+
+    def _open(self) -> None:
+        connection, self.damaged = open_ledger(self._path)
+        self.checked = checked_whole(self._path)
+        self._guard = SeqGuard(self._path.with_suffix(".seq"))
         try:
             self._start_from(connection)
             self._writer.start(connection)
@@ -76,6 +86,8 @@ class Ledger:
         if highest is not None and not clean:
             # a NOT_INSPECTED may have been told before its row was on disk: no seq is used twice
             self._next_seq += MAX_AHEAD
+        if self.damaged is not None or highest is None:  # the file of before may be lost with the highest
+            self._next_seq = max(self._next_seq, self._guard.said + 1)
         if self._next_seq > SEQ_MAX:
             self._next_seq = 1
         self._commands.load(connection)
@@ -244,8 +256,17 @@ class Ledger:
         await self._write(lambda c: c.executemany("DELETE FROM outbox WHERE id=?", rows))
 
     async def prune(self, keep: int) -> None:
-        """Forget the oldest closed parts beyond the newest ``keep``, a few at a time, none whose record still waits."""
-        await self._write(lambda c: writes.prune(c, keep))
+        """Forget the oldest closed parts beyond the newest ``keep``, a few at a time, none whose record still waits.
+
+        More records than ``keep`` are not kept either: the oldest are given up, and ``given_up`` counts them.
+        """
+
+        def work(c: sqlite3.Connection) -> None:
+            given_up.append(writes.prune(c, keep))
+
+        given_up: list[int] = []
+        await self._write(work)
+        self.given_up += given_up[-1]
 
     async def outbox_depth(self) -> int:
         """How many records wait."""
@@ -315,14 +336,48 @@ class Ledger:
         if connection is not None:
             connection.close()
 
+    # --- beside the walk -----------------------------------------------------------------------------
+    @property
+    def checkpoint_due(self) -> bool:
+        """The write-ahead log has grown, or the disk was full: fold it now."""
+        return self._reserve.spent or self.wal_bytes > WAL_KEPT_BYTES
+
+    @property
+    def wal_bytes(self) -> int:
+        """Size of the write-ahead log; beyond 16 MB somebody reads for so long that it can't begin again."""
+        try:
+            return Path(f"{self._path}-wal").stat().st_size
+        except OSError:
+            return 0
+
+    @property
+    def reserve_spent(self) -> bool:
+        """The disk was full: result rows live on what was put by."""
+        return self._reserve.spent
+
     async def checkpoint(self) -> None:
         """Fold the write-ahead log into the file, beside the walk. Call it now and then."""
+        await asyncio.to_thread(self._fold)
 
-        def work() -> None:
-            with contextlib.suppress(sqlite3.Error), contextlib.closing(sqlite3.connect(self._path, timeout=1.0)) as c:
-                c.execute("PRAGMA wal_checkpoint(PASSIVE)")
+    def _fold(self) -> None:
+        with contextlib.suppress(sqlite3.Error), contextlib.closing(sqlite3.connect(self._path, timeout=0.0)) as c:
+            c.execute("PRAGMA wal_checkpoint(PASSIVE)")
+            if self.checkpoint_due:  # hardly anything is left to fold: the writer waits for a moment, or not at all
+                c.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        self._beside()
 
-        await asyncio.to_thread(work)
+    def _beside(self) -> None:
+        """What belongs beside the file: space put by, and the highest number."""
+        self._reserve.make()
+        if self._guard.behind(self._next_seq):
+            with contextlib.suppress(OSError):  # a full disk takes it: it is written in place
+                self._guard.keep(self._next_seq)
+
+    async def check(self) -> str:
+        """Check the whole file beside the walk; what is damaged, or "". It is moved aside at the next start then."""
+        damage = await asyncio.to_thread(check_beside, self._path)
+        self.checked = True
+        return damage
 
     def shut(self, limit_s: float, *, clean: bool = True) -> bool:
         """Write what waits and close; False when the disk did not answer in time.
@@ -332,4 +387,7 @@ class Ledger:
         with contextlib.suppress(RuntimeError):  # told so twice
             self._readers.submit(self._end_reading)
         self._readers.shutdown(wait=False)
+        if self._writer.running:
+            with contextlib.suppress(OSError):
+                self._guard.keep(self._next_seq, 0)
         return self._writer.shut(limit_s, clean=clean)

@@ -4,35 +4,90 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
+import shutil
 import sqlite3
+import threading
 from datetime import datetime, timezone
 from pathlib import Path
 
+from inspector.station.ledger.reading import open_read_only
 from inspector.station.ledger.rows import StorageFault
+from inspector.station.ledger.salvage import salvage
 from inspector.station.ledger.schema import SCHEMA_VERSION, migrate, version_of
 
 _log = logging.getLogger(__name__)
 
+CHECKED_AT_START_BYTES = 256 * 1024 * 1024  # below a second; a larger file is checked beside the walk
+WAL_KEPT_BYTES = 16 * 1024 * 1024  # the write-ahead log's file shrinks to this when it begins again
+_DAMAGED = (sqlite3.DatabaseError, sqlite3.InternalError)  # themselves, not what is derived from them
 
-def connect(path: Path) -> sqlite3.Connection:
-    """The writer's connection to a healthy ledger of this schema, made or migrated when need be.
 
-    Raises sqlite3.DatabaseError for a damaged file, StorageFault for one that newer software wrote.
+def is_damage(error: BaseException) -> bool:
+    """The file is not what it should be; waiting does not help."""
+    return type(error) in _DAMAGED
+
+
+def open_ledger(path: Path) -> tuple[sqlite3.Connection, Path | None]:
+    """(the writer's connection to a healthy ledger of this schema, the damaged file that was moved aside or None).
+
+    Raises StorageFault when it can't be opened or newer software wrote it, OSError.
     """
+    suspect = suspect_mark(path)
+    try:
+        if not suspect.exists():
+            return _connect(path), None
+        _log.error("the ledger was found damaged while the station ran: %s", suspect.read_text("utf-8", "replace"))
+    except sqlite3.Error as error:
+        if not is_damage(error):
+            raise StorageFault(f"ledger {path} can't be opened: {error}") from error
+        _log.error("ledger %s: %s", path, error)
+    aside = _move_aside(path)
+    suspect.unlink(missing_ok=True)
+    try:
+        connection = _connect(path)
+        salvage(aside, connection)
+    except sqlite3.Error as error:
+        raise StorageFault(f"a new ledger {path} can't be begun: {error}") from error
+    return connection, aside
+
+
+def checked_whole(path: Path) -> bool:
+    """A file of this size is checked whole at the start."""
+    return path.stat().st_size <= CHECKED_AT_START_BYTES
+
+
+def suspect_mark(path: Path) -> Path:
+    """The file that stands beside a ledger found damaged while it was in use; it is moved aside at the next start."""
+    return path.with_name(path.name + ".suspect")
+
+
+def mark_suspect(path: Path, why: str) -> None:
+    """Have it moved aside at the next start. Never raises."""
+    with contextlib.suppress(OSError):
+        suspect_mark(path).write_text(why + "\n", "utf-8")
+
+
+def _connect(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=2.0)
     try:
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=FULL")
         connection.execute("PRAGMA wal_autocheckpoint=0")
-        problems = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
-        if problems != "ok":
-            raise sqlite3.DatabaseError(problems)
+        connection.execute(f"PRAGMA journal_size_limit={WAL_KEPT_BYTES}")
         version = version_of(connection)
         if version > SCHEMA_VERSION:
             raise StorageFault(
                 f"ledger {path} has schema {version}; this software knows {SCHEMA_VERSION}. "
                 "Install the software that wrote it, or move the file away"
             )
+        if checked_whole(path):
+            problems = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+            if problems != "ok":
+                raise sqlite3.DatabaseError(problems)
+        if 0 < version < SCHEMA_VERSION:
+            _back_up(connection, path, version)
+            _log.info("ledger %s: from schema %d to %d", path, version, SCHEMA_VERSION)
         migrate(connection)
     except BaseException:
         connection.close()
@@ -40,8 +95,25 @@ def connect(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def move_aside(path: Path) -> Path:
-    """Rename a damaged ledger and what belongs to it; returns its new name. Raises OSError."""
+def _back_up(connection: sqlite3.Connection, path: Path, version: int) -> None:
+    """A copy of the file as it is, when the disk has room for two; an older copy of the same schema is replaced."""
+    size = path.stat().st_size
+    if size > shutil.disk_usage(path.parent).free // 2:
+        _log.warning("ledger %s: no room for a copy of its %d MB before the change of its schema", path, size // 10**6)
+        return
+    copy = path.with_name(f"{path.stem}-schema{version}{path.suffix}")
+    unfinished = copy.with_name(copy.name + ".tmp")
+    unfinished.unlink(missing_ok=True)
+    try:
+        with contextlib.closing(sqlite3.connect(unfinished)) as into:
+            connection.backup(into)
+        unfinished.replace(copy)
+    except (sqlite3.Error, OSError):
+        unfinished.unlink(missing_ok=True)
+        raise
+
+
+def _move_aside(path: Path) -> Path:
     stamp = datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%SZ")
     aside = path.with_name(f"{path.stem}-damaged-{stamp}{path.suffix}")
     for suffix in ("", "-wal", "-shm"):
@@ -49,3 +121,26 @@ def move_aside(path: Path) -> Path:
             Path(f"{path}{suffix}").rename(f"{aside}{suffix}")
     _log.error("the ledger is damaged; it was moved to %s and a new one was begun", aside)
     return aside
+
+
+def check_beside(path: Path) -> str:
+    """The check of the whole file, at the lowest priority, table by table; "" when it is whole. Never raises.
+
+    A damaged file is marked, so that it is moved aside at the next start.
+    """
+    with contextlib.suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 19)  # of this thread alone
+    try:
+        with contextlib.closing(open_read_only(path)) as connection:
+            tables = connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'").fetchall()
+            for (name,) in tables:  # one by one: the write-ahead log may begin again in between
+                found = connection.execute(f'PRAGMA quick_check("{name}")').fetchone()[0]
+                if found != "ok":
+                    raise sqlite3.DatabaseError(f"{name}: {found}")
+    except sqlite3.Error as error:
+        if not is_damage(error):
+            _log.warning("ledger %s could not be checked: %s", path, error)
+            return ""
+        mark_suspect(path, str(error))
+        return str(error)
+    return ""

@@ -111,16 +111,21 @@ def recount(path: Path) -> tuple[dict[str, int], dict[str, int]]:
     def work(c: sqlite3.Connection) -> tuple[dict[str, int], dict[str, int]]:
         c.execute("BEGIN")  # both from one moment, also while the station writes
         kept = dict(c.execute("SELECT name, value FROM counter WHERE value != 0").fetchall())
-        sql = "SELECT outcome, count(*) FROM part WHERE outcome IS NOT NULL AND golden = '' GROUP BY outcome"
-        counted = dict(c.execute(sql).fetchall())
-        sums = c.execute("SELECT count(*), count(late) FROM part WHERE golden = ''").fetchone()
-        golden = c.execute("SELECT count(*) FROM part WHERE golden != ''").fetchone()[0]
-        counted |= {k: v for k, v in (("total", sums[0]), ("late", sums[1]), ("golden", golden)) if v}
+        counted = counted_rows(c)
         for name in [n for n in kept if n.startswith(PRUNED)]:  # forgotten rows count on
             counted[name[len(PRUNED) :]] = counted.get(name[len(PRUNED) :], 0) + kept.pop(name)
         return kept, counted
 
     return read_only(path, work)
+
+
+def counted_rows(connection: sqlite3.Connection) -> dict[str, int]:
+    """What the rows themselves say, only what is not 0. Raises sqlite3.Error."""
+    sql = "SELECT outcome, count(*) FROM part WHERE outcome IS NOT NULL AND golden = '' GROUP BY outcome"
+    counted = dict(connection.execute(sql).fetchall())
+    sums = connection.execute("SELECT count(*), count(late) FROM part WHERE golden = ''").fetchone()
+    golden = connection.execute("SELECT count(*) FROM part WHERE golden != ''").fetchone()[0]
+    return counted | {k: v for k, v in (("total", sums[0]), ("late", sums[1]), ("golden", golden)) if v}
 
 
 def alarm_log(path: Path, limit: int = 50) -> list[dict[str, str]]:

@@ -9,8 +9,11 @@ import sqlite3
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from inspector.station.ledger.opening import is_damage, mark_suspect
+from inspector.station.ledger.reserve import Reserve
 from inspector.station.ledger.rows import StorageFault
 
 QUEUE_BOUND = 1000
@@ -29,7 +32,8 @@ class Write:
 class Writer:
     """See the module's text."""
 
-    def __init__(self) -> None:
+    def __init__(self, path: Path, reserve: Reserve) -> None:
+        self._path, self._reserve = path, reserve
         self.queue: queue.Queue[Write | None] = queue.Queue(QUEUE_BOUND)
         self._thread: threading.Thread | None = None
         self._clean = True
@@ -43,6 +47,11 @@ class Writer:
         self.counters = dict(connection.execute("SELECT name, value FROM counter").fetchall())
         self._thread = threading.Thread(target=self._run, args=(connection,), name="ledger", daemon=True)
         self._thread.start()
+
+    @property
+    def running(self) -> bool:
+        """Started, and not shut yet."""
+        return self._thread is not None and self._thread.is_alive()
 
     async def write(self, work: Callable[[sqlite3.Connection], Any]) -> None:
         """Do ``work`` in a transaction; on disk when this returns. Raises StorageFault.
@@ -93,6 +102,10 @@ class Writer:
         except Exception as error:  # whatever it is, the waiting part must hear of it
             with contextlib.suppress(sqlite3.Error):
                 connection.execute("ROLLBACK")
+            if self._reserve.full(error) and self._reserve.spend():
+                return self.commit(connection, writes, last=last)
+            if is_damage(error):
+                mark_suspect(self._path, str(error))
             if last or len(writes) == 1:
                 fault = StorageFault(f"the ledger can't be written: {error}")
                 for write in writes:

@@ -101,8 +101,16 @@ def remember_answer(connection: sqlite3.Connection, cmd_id: str, name: str, cont
     connection.execute("DELETE FROM command WHERE rowid <= (SELECT max(rowid) FROM command) - ?", (ANSWERS_KEPT,))
 
 
-def prune(connection: sqlite3.Connection, keep: int) -> None:
-    """Forget old closed parts beyond the newest ``keep``, a few at a time, none whose record still waits."""
+def prune(connection: sqlite3.Connection, keep: int) -> int:
+    """Forget old closed parts beyond the newest ``keep``, a few at a time, none whose record still waits.
+
+    Records beyond the newest ``keep`` are given up: returns how many.
+    """
+    given_up = connection.execute(
+        "DELETE FROM outbox WHERE id IN (SELECT id FROM outbox WHERE id <= (SELECT max(id) FROM outbox) - ?"
+        " ORDER BY id LIMIT ?)",
+        (keep, PRUNED_AT_ONCE),
+    ).rowcount
     rows = connection.execute(
         "SELECT seq, outcome, late IS NOT NULL, golden FROM part WHERE seq <= (SELECT max(seq) FROM part) - ?"
         " AND outcome IS NOT NULL AND seq NOT IN (SELECT seq FROM outbox) ORDER BY seq LIMIT ?",
@@ -114,3 +122,4 @@ def prune(connection: sqlite3.Connection, keep: int) -> None:
         for name in ("golden",) if golden else ("total", outcome, *(("late",) if late else ())):
             count(connection, PRUNED + name, 1)
     connection.execute("DELETE FROM alarm WHERE id <= (SELECT max(id) FROM alarm) - ?", (ALARM_NOTES_KEPT,))
+    return given_up
