@@ -43,6 +43,7 @@ class Lane:
     number: int
     port: int
     chance: random.Random
+    folder: Path
     kills: Counter[str] = field(default_factory=Counter)
     ready_s: list[float] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
@@ -53,29 +54,29 @@ class Lane:
     replaced: int = 0
     repeated: int = 0
     checks: int = 0
+    unfolded: int = 0  # kills that left a part of the log to be folded
     recipe: int = 1
+    witness: Witness | None = None
 
-    def run(self, count: int, progress: threading.Event) -> None:
-        """Kill ``count`` times. Whatever goes wrong is a fault."""
+    def run(self, count: int, over: threading.Event | None = None) -> None:
+        """Kill ``count`` times, or until ``over``. Whatever goes wrong is a fault."""
         try:
-            folder = ROOT / "var" / "kills" / str(self.number)
-            settings = {"keep_parts": 1_000_000}
             with SmallWorld(
-                port=self.port, identity="command", recipe=1, folder=folder, broker="mosquitto", settings=settings
+                port=self.port, identity="command", recipe=1, folder=self.folder, broker="mosquitto"
             ) as world:
-                self._live(world, count, progress)
+                self._live(world, count, over or threading.Event())
         except Exception as error:
             self.faults.append(f"lane {self.number}: {type(error).__name__}: {error}")
 
-    def _live(self, world: SmallWorld, count: int, progress: threading.Event) -> None:
+    def _live(self, world: SmallWorld, count: int, over: threading.Event) -> None:
         station = next(k for k in world.kept if k.name == "station")
         ledger = world.config.state_dir / "ledger.db"
-        witness = Witness(world, rate=RATE, deadline_ms=DEADLINE_MS, seed=self.number)
+        witness = self.witness = Witness(world, rate=RATE, deadline_ms=DEADLINE_MS, seed=self.number)
         started, boot = time.monotonic(), ""
         try:
             while True:
                 moment = self.chance.choices(("start", "work", "check-point"), (0.2, 0.6, 0.2))[0]
-                if self.kills.total() == count or progress.is_set():
+                if self.kills.total() == count or over.is_set():
                     moment = "last"
                 if moment == "start":
                     time.sleep(self.chance.uniform(0.0, 1.5))
@@ -85,7 +86,7 @@ class Lane:
                     if boot:  # the first start is nobody's restart
                         self.ready_s.append(time.monotonic() - started)
                     boot = witness.state["boot"]
-                    self._check(witness, ledger, station.process.pid if station.process else 0)
+                    self.check(witness, ledger)
                     if moment == "last":
                         break
                     if self.chance.random() < 1 / RECIPE_EVERY:
@@ -98,6 +99,9 @@ class Lane:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(process.pid, signal.SIGKILL)
                 process.wait(10)
+                if moment == "check-point":
+                    wal = ledger.with_name(f"{ledger.name}-wal")
+                    self.unfolded += wal.is_file() and wal.stat().st_size > 0
                 self.kills[moment] += 1
                 boot = witness.state.get("boot", boot)
                 station.process, station.died_at = None, float("-inf")
@@ -105,7 +109,7 @@ class Lane:
                 station.tend()
             witness.pause(True)
             time.sleep(SETTLED_S + 1)
-            self._check(witness, ledger, 0, settled=True)
+            self.check(witness, ledger, settled=True)
         finally:
             witness.close()
             self.faults += witness.faults
@@ -131,8 +135,8 @@ class Lane:
             self.faults.append(f"the change to recipe {wanted} was not done: {witness.state}")
 
     # --- the books
-    def _check(self, witness: Witness, ledger: Path, pid: int, *, settled: bool = False) -> None:
-        """After a start: is everything there that was, and does it say the same?"""
+    def check(self, witness: Witness, ledger: Path, *, settled: bool = False) -> None:
+        """After a start: is everything there that was, and does it say the same? ``settled``: nothing is under way."""
         self.checks += 1
         fault = self.faults.append
         if witness.state["recipe"] != self.recipe:
@@ -194,13 +198,16 @@ def report(lanes: Sequence[Lane], took_s: float) -> tuple[str, list[str]]:
     kills: Counter[str] = sum((lane.kills for lane in lanes), Counter())
     ready = sorted(s for lane in lanes for s in lane.ready_s)
     faults = [f for lane in lanes for f in lane.faults]
+    if not ready:
+        return "No station became Ready again.", [*faults, "no station became Ready again"]
     p50, p99 = statistics.median(ready), ready[min(len(ready) - 1, int(len(ready) * 0.99))]
     if ready[-1] > GOAL_S:
         faults.append(f"Ready {ready[-1]:.1f} s after a start, goal {GOAL_S:g} s")
     told, rows = sum(lane.told for lane in lanes), sum(len(lane.stored) for lane in lanes)
     words = (
         f"{kills.total()} kills of the station's process in {took_s / 60:.1f} minutes: {kills['start']} while it "
-        f"started, {kills['work']} while it inspected, {kills['check-point']} in the check-point of its shut-down. "
+        f"started, {kills['work']} while it inspected, {kills['check-point']} while it shut down and folded its "
+        f"log (in {sum(lane.unfolded for lane in lanes)} of them the check-point was not over). "
         f"Stations side by side on this machine: {len(lanes)}, {RATE:g} triggers a second each, started again at once. "
         f"**Ready again {p50:.2f} s after the start at the median, p99 {p99:.2f} s, at most {ready[-1]:.2f} s** "
         f"(goal {GOAL_S:g} s, recipe without models)."
@@ -231,7 +238,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--write", action="store_true", help="write the section of docs/evidence/plc.md")
     given = parser.parse_args(arguments)
-    lanes = [Lane(i, given.port + i, random.Random(given.seed * 100 + i)) for i in range(given.lanes)]
+    lanes = [
+        Lane(i, given.port + i, random.Random(given.seed * 100 + i), ROOT / "var" / "kills" / str(i))
+        for i in range(given.lanes)
+    ]
     began, over = time.monotonic(), threading.Event()
     share = -(-given.count // given.lanes)
     threads = [threading.Thread(target=lane.run, args=(share, over)) for lane in lanes]
