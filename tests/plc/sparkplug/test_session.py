@@ -1,0 +1,133 @@
+"""The edge node on a real broker, with a host that reads for itself."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+
+import pytest
+
+from inspector.config import ScadaBrokerConfig
+from inspector.plc.dial import Address
+from inspector.plc.sparkplug.node import EdgeNode, Step
+from inspector.plc.sparkplug.session import Session, now_ms
+from tests.plc.peers import Broker, free_port
+from tests.plc.sparkplug.host import Host
+from tests.plc.sparkplug.test_node import RESULT
+from tests.plc.test_link import until
+
+pytestmark = pytest.mark.mosquitto
+
+
+class Desk:
+    """Writes down what the session tells."""
+
+    def __init__(self) -> None:
+        self.kept: list[int] = []
+        self.births = 0
+        self.deaths: list[bool] = []
+        self.orders: list[tuple[bytes, bool]] = []
+
+    async def remember(self, bd_seq: int) -> None:
+        self.kept.append(bd_seq)
+
+    def born(self) -> None:
+        self.births += 1
+
+    def died(self, *, confirmed: bool) -> None:
+        self.deaths.append(confirmed)
+
+    def ordered(self, payload: bytes, *, retained: bool) -> None:
+        self.orders.append((payload, retained))
+
+
+@asynccontextmanager
+async def session_on(port: int, primary_host: str = "") -> AsyncIterator[tuple[Session, Desk]]:
+    desk = Desk()
+    node = EdgeNode("plant", "press2", "top", primary_host=primary_host)
+    address = Address.of(ScadaBrokerConfig(host="127.0.0.1", port=port, keepalive_s=2))
+    session = Session(node, address, "t-s-sp", desk, asyncio.get_running_loop())
+    run = asyncio.create_task(session.run())
+    try:
+        yield session, desk
+    finally:
+        run.cancel()
+        await asyncio.gather(run, return_exceptions=True)
+        await session.stop(1.0)
+
+
+async def test_the_primary_host_comes_goes_and_comes_back(make_mosquitto: Callable[[], Broker]) -> None:
+    port = make_mosquitto().port
+    host = await asyncio.to_thread(Host, port, name="scada")
+    async with session_on(port, "scada") as (session, desk):
+        await until(lambda: session.connected)
+        assert not session.born
+        assert session.text == "waiting for the primary host"
+        assert not session.tell(session.node.result(RESULT, now_ms=now_ms()))
+        await asyncio.to_thread(host.state, True, 1000)
+        await until(lambda: len(host.of("DBIRTH")) == 1)
+        assert (session.born, session.text, desk.births, desk.kept) == (True, "", 1, [0])
+        await asyncio.to_thread(host.state, False, 999)  # an old one
+        for seq in range(300):
+            assert session.tell(session.node.result(replace(RESULT, seq=seq), now_ms=now_ms()))
+            if seq % 50 == 0:
+                await asyncio.sleep(0)
+        await until(lambda: len(host.seqs()) == 300)
+        await asyncio.to_thread(host.state, False, 1000)
+        await until(lambda: len(host.of("NDEATH")) == 1)
+        await until(lambda: session.connected and desk.kept == [0, 1])  # with the next will, waiting
+        assert (session.born, desk.deaths) == (False, [False])
+        await asyncio.to_thread(host.state, True, 2000)
+        await until(lambda: len(host.of("DBIRTH")) == 2)
+    assert desk.deaths == [False, True]  # stopped by its own will, and the broker has taken it
+    await until(lambda: len(host.of("NDEATH")) == 2)
+    assert [one.values["bdSeq"] for one in host.of("NBIRTH")] == [0, 1]
+    assert [one.values["bdSeq"] for one in host.of("NDEATH")] == [0, 1]
+    assert host.seqs() == list(range(300))
+    assert host.complaints == []
+    await asyncio.to_thread(host.close)
+
+
+async def test_a_rebirth_and_orders_reach_the_station(make_mosquitto: Callable[[], Broker]) -> None:
+    port = make_mosquitto().port
+    host = await asyncio.to_thread(Host, port)
+    async with session_on(port) as (session, desk):
+        await until(lambda: session.born)
+        await asyncio.to_thread(host.write, "NCMD/press2", {"Node Control/Rebirth": True})
+        await until(lambda: len(host.of("DBIRTH")) == 2)
+        assert session.rebirths == 1
+        await asyncio.to_thread(host.client.publish, "spBv1.0/plant/NCMD/press2", b"\xff", 1)
+        await until(lambda: session.bad == 1)
+        await asyncio.to_thread(host.write, "DCMD/press2/top", {"Command/Id": "1"})
+        await until(lambda: desk.orders)
+        assert not desk.orders[0][1]
+        assert session.tell(session.node.answer({"Command/AnswerText": "read"}, now_ms=now_ms()))
+        await until(lambda: host.of("DDATA"))
+        assert host.of("DDATA")[-1].values == {"Command/AnswerText": "read"}
+    assert [one.values["bdSeq"] for one in host.of("NBIRTH")] == [0, 0]
+    assert host.complaints == []
+    await asyncio.to_thread(host.close)
+
+
+async def test_a_broker_that_is_away_costs_nothing_and_is_found_again(make_mosquitto: Callable[[], Broker]) -> None:
+    broker = make_mosquitto()
+    async with session_on(broker.port) as (session, desk):
+        await until(lambda: session.born)
+        broker.kill()
+        await until(lambda: desk.deaths == [False])
+        assert not session.tell(Step(()))
+        assert not session.tell(session.node.result(RESULT, now_ms=now_ms()))
+        assert "connection" in session.text
+        await asyncio.to_thread(broker.start)
+        await until(lambda: session.born)
+        assert desk.kept == list(range(len(desk.kept)))  # one number for each try
+        assert desk.births == 2
+
+
+async def test_a_session_that_is_stopped_before_it_connects_ends_at_once() -> None:
+    async with session_on(free_port()) as (session, desk):
+        await until(lambda: desk.kept)
+    assert desk.deaths == []
+    assert not session.connected
