@@ -91,6 +91,14 @@ class FiredBooks:
 
 
 @dataclass
+class _Asked:
+    """The cameras a part's pictures were asked of, or why they could not be."""
+
+    cameras: Sequence[_Camera] = ()
+    fault: InspectionFault | None = None
+
+
+@dataclass
 class _Pair:
     """A part and its pictures from wired cameras."""
 
@@ -122,6 +130,7 @@ class Cameras:
             )
             self._all[name] = _Camera(name, config.slots, child)
         self._pairs: dict[int, _Pair] = {}
+        self._asked: dict[int, _Asked] = {}  # of parts whose walk has not begun
         self._labels: dict[int, str] = {}  # of parts that wait for pictures the station fires
         self._last_label = ""
         self._fired = FiredBooks()
@@ -255,8 +264,12 @@ class Cameras:
 
     # --- a wire fires the cameras ------------------------------------------------------------------------
     def expect(self, part: Part, *, inspected: bool) -> None:
-        """A part has come: the books follow it from now on, also when it was refused (not ``inspected``)."""
+        """A part has come: its cameras are fired at once, where the station does that. The books of pulses follow it
+        from now on, also when it was refused (not ``inspected``).
+        """
         if self.books is None:
+            if inspected:
+                self._asked[part.seq] = self._ask(part)
             return
         loop = asyncio.get_running_loop()
         if inspected:
@@ -296,6 +309,10 @@ class Cameras:
 
     def finished(self, part: Part) -> None:
         """The part has had its verdict: pictures that come now are nobody's."""
+        asked = self._asked.pop(part.seq, None)
+        if asked is not None:  # its walk ended before it looked for them
+            self._labels.pop(part.seq, None)
+            self._give_up(asked.cameras, part.seq)
         pair = self._pairs.pop(part.seq, None)
         if pair is None:
             return
@@ -387,22 +404,10 @@ class Cameras:
             frames = await asyncio.shield(pair.frames)
             pair.leased = True
             return Lease(frames, self._give_back)
-        problem = self.lost(self._wanted)
-        if problem:
-            raise InspectionFault(Code.CAMERA_LOST, problem)
-        cameras = [self._all[n] for n in self._wanted]
-        label = part.trigger.part_id or f"seq {part.seq}"
-        self._labels[part.seq] = self._last_label = label
-        self._fired.announced += 1
-        loop = asyncio.get_running_loop()
-        message = Capture(part.seq, part.trigger.received_ns, part.deadline_ns)
-        try:
-            for camera in cameras:
-                camera.waiting[part.seq] = loop.create_future()
-                camera.child.send(message)
-        except ChildGone as error:
-            self._give_up(cameras, part.seq)
-            raise InspectionFault(Code.CAMERA_LOST, str(error)) from error
+        asked = self._asked.pop(part.seq, None) or self._ask(part)
+        if asked.fault is not None:
+            raise asked.fault
+        cameras = asked.cameras
         futures = [c.waiting[part.seq] for c in cameras]
         try:
             done, _ = await asyncio.wait(futures, return_when=asyncio.FIRST_EXCEPTION)
@@ -419,6 +424,25 @@ class Cameras:
         finally:
             self._labels.pop(part.seq, None)
             self._give_up(cameras, part.seq)
+
+    def _ask(self, part: Part) -> _Asked:
+        """Fire every camera that is wanted. A part is exposed before anything else is done about it."""
+        problem = self.lost(self._wanted)
+        if problem:
+            return _Asked(fault=InspectionFault(Code.CAMERA_LOST, problem))
+        cameras = [self._all[n] for n in self._wanted]
+        loop = asyncio.get_running_loop()
+        message = Capture(part.seq, part.trigger.received_ns, part.deadline_ns)
+        self._fired.announced += 1
+        try:
+            for camera in cameras:
+                camera.waiting[part.seq] = loop.create_future()
+                camera.child.send(message)
+        except ChildGone as error:
+            self._give_up(cameras, part.seq)
+            return _Asked(fault=InspectionFault(Code.CAMERA_LOST, str(error)))
+        self._labels[part.seq] = self._last_label = part.trigger.part_id or f"seq {part.seq}"
+        return _Asked(cameras)
 
     def give_up(self, seq: int, fault: InspectionFault) -> None:
         """Whoever waits for pictures of this part gets the fault."""
