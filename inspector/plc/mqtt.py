@@ -315,6 +315,7 @@ class Connection:
             return
         try:
             call()
+            self._drain()  # before the acknowledgement is written: a trigger must not wait for that
             self._flush()
         except Exception as error:
             self._fail(where, error)
@@ -355,6 +356,8 @@ class Connection:
     def _flush(self) -> None:
         """Write what can be written now; the rest when the socket has room."""
         client = self._client
+        if self._over:
+            return
         if client.want_write() and not self._writing:
             client.loop_write()
         sock = self._sock
