@@ -61,6 +61,24 @@ CATALOGUE: dict[str, Entry] = {
     "bugs": Entry(
         1, Code.INTERNAL_ERROR, "Three parts in a row ended in an internal error", "call support; then start anew",
         "the station left Ready, because its answers can't be trusted"),
+    "self_test": Entry(
+        1, Code.SELF_TEST, "The self-test failed", "put right what it names; it is repeated by itself",
+        "the station is not Ready: every part is rejected"),
+    "self_test_overdue": Entry(
+        2, Code.SELF_TEST, "The self-test is overdue", "let the line pause, or send the command selftest",
+        "a fault that only it finds would be found later"),
+    "golden": Entry(
+        1, Code.GOLDEN_FAILED, "A golden part failed", "look at the golden part, light, lens; then show it again",
+        "the station does not find what it must find: every part is rejected"),
+    "golden_overdue": Entry(
+        2, Code.GOLDEN_FAILED, "A golden part is to be shown", "show it: the PLC announces it with the command golden",
+        "nobody has proven lately that the station finds what it must find"),
+    "plc_heartbeat": Entry(
+        2, Code.OFFLINE, "The PLC's heartbeat is missing", "look whether the PLC's program runs",
+        "verdicts may reach nobody who works the gate"),
+    "plc_acks": Entry(
+        2, Code.OFFLINE, "The PLC does not confirm verdicts", "look at the PLC's program and its link",
+        "verdicts may not reach the gate in time"),
     "ledger": Entry(
         1, Code.STORAGE_FULL, "The ledger can't be written", "free disk space, or replace the disk",
         "verdicts can't be put on record: every part is rejected"),
@@ -77,7 +95,7 @@ CATALOGUE: dict[str, Entry] = {
         2, Code.OVERRUN, "Triggers come faster than parts can be judged", "slow the line down, or simplify the recipe",
         "parts that are too many are rejected uninspected"),
     "late": Entry(
-        2, Code.TIMEOUT, "Verdicts come too late", "see `inspector results`: which step takes long",
+        2, Code.TIMEOUT, "Verdicts come too late", "see `inspector results show`: which step takes long",
         "late parts are rejected uninspected"),
     "same_reject": Entry(
         2, Code.DEFECT, "The same reject several times in a row", "stop the belt and look at the parts and the tool",

@@ -44,6 +44,7 @@ VENDORS = {
     "onnxruntime": {"infer/onnx_cpu.py"},
     "paho": {"plc/mqtt.py"},
     "sqlite3": {"station/ledger/"},
+    "pyarrow": {"station/ledger/parquet.py"},
     "textual": {"tui/"},
     "rich": {"tui/"},
 }

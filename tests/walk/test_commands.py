@@ -24,27 +24,31 @@ def cli(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
 def test_results_of_a_running_station(walk: Walk) -> None:
     walk.show(False)
     bad = walk.plc.inspect(part_id="bad-one")
-    station = ["results", "--station", str(walk.station_file)]
-    listed = cli(*station, "--json", "--limit", "1")
+
+    def results(command: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return cli("results", command, *arguments, "--station", str(walk.station_file))
+
+    listed = results("list", "--json", "--limit", "1")
     (row,) = [json.loads(line) for line in listed.stdout.splitlines()]
     assert (row["seq"], row["part_id"], row["outcome"], row["code"]) == (bad["seq"], "bad-one", "FAIL", 1001)
     assert row["verdict"]["checks"][0]["step"] == "lid"
-    story = cli(*station, "--part", "bad-one").stdout
+    story = results("show", "bad-one").stdout
     assert "attempt 1" in story and "lid" in story and "Lid wrong" in story and " ms judged" in story
-    assert "FAIL" in cli(*station, "--outcome", "fail").stdout
-    count = cli(*station, "--count")
+    assert "FAIL" in results("list", "--outcome", "fail").stdout
+    count = results("count")
     assert count.returncode == 0 and "recount" in count.stdout and "total" in count.stdout
-    alarms = cli(*station, "--alarms", "--json")
+    alarms = results("alarms", "--json")
     assert alarms.returncode == 0
     assert all({"utc", "name", "what", "text"} == json.loads(line).keys() for line in alarms.stdout.splitlines())
-    assert cli(*station, "--outcome", "maybe").returncode == 2
+    assert results("list", "--outcome", "maybe").returncode == 2
 
 
 def test_results_without_a_station_or_a_ledger(tmp_path: Path, walk: Walk) -> None:
-    missing = cli("results", "--station", str(tmp_path / "none.yaml"))
+    missing = cli("results", "list", "--station", str(tmp_path / "none.yaml"))
     assert missing.returncode == 1 and "none.yaml" in missing.stderr and "Traceback" not in missing.stderr
     other = tmp_path / "state"
-    none = cli("results", "--station", str(walk.station_file), env={**walk.environment, "STATE_DIRECTORY": str(other)})
+    environment = {**walk.environment, "STATE_DIRECTORY": str(other)}
+    none = cli("results", "list", "--station", str(walk.station_file), env=environment)
     assert none.returncode == 1 and "there is no ledger" in none.stderr
 
 

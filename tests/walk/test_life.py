@@ -243,7 +243,7 @@ def test_a_ledger_of_other_software_is_refused_and_a_damaged_one_moved_aside(mak
     connection.close()
     done = run_again(walk)
     assert done.returncode == 2 and "schema 77" in done.stderr
-    command = [sys.executable, "-m", "inspector", "results", "--station", str(walk.station_file), "--json"]
+    command = [sys.executable, "-m", "inspector", "results", "list", "--station", str(walk.station_file), "--json"]
     listed = subprocess.run(command, env=walk.environment, capture_output=True, text=True, timeout=LIMIT_S)
     assert json.loads(listed.stdout.splitlines()[0])["outcome"] == "PASS"
 

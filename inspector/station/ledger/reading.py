@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from inspector.parts import Outcome
 from inspector.station.ledger.rows import PRUNED, Row, StorageFault, Waiting
+from inspector.station.ledger.schema import SCHEMA_VERSION, version_of
 from inspector.wire import verdict_from_json
 
 T = TypeVar("T")
@@ -39,6 +40,11 @@ def read_only(path: Path, work: Callable[[sqlite3.Connection], T]) -> T:
         raise StorageFault(f"there is no ledger {path}")
     try:
         with contextlib.closing(open_read_only(path)) as connection:
+            version = version_of(connection)
+            if 0 < version < SCHEMA_VERSION:
+                raise StorageFault(
+                    f"ledger {path} has schema {version}; the station brings it to {SCHEMA_VERSION} when it starts"
+                )
             return work(connection)
     except (sqlite3.Error, ValueError) as error:  # ValueError: a verdict of some other software
         raise StorageFault(f"ledger {path} can't be read: {error}") from error

@@ -66,9 +66,20 @@ def close_part(connection: sqlite3.Connection, verdict: Verdict, t_ms: int) -> N
             for n, c in enumerate(verdict.checks)
         ],
     )
-    connection.execute("INSERT INTO outbox(seq, late) VALUES(?, 0)", (seq,))
+    _to_outbox(connection, seq)
     if not golden:
         count(connection, verdict.outcome.value, 1)
+
+
+def _to_outbox(connection: sqlite3.Connection, seq: int) -> None:
+    """Records leave in the order of seq, also when a slow disk let this one's verdict be written after later ones.
+
+    Those later ones have not left yet (they wait until this one is settled): they queue up again behind it.
+    """
+    ahead = connection.execute("SELECT id, seq FROM outbox WHERE seq > ? AND late=0 ORDER BY seq", (seq,)).fetchall()
+    connection.execute("INSERT INTO outbox(seq, late) VALUES(?, 0)", (seq,))
+    connection.executemany("DELETE FROM outbox WHERE id=?", [(id_,) for id_, _ in ahead])
+    connection.executemany("INSERT INTO outbox(seq, late) VALUES(?, 0)", [(later,) for _, later in ahead])
 
 
 def late_word(connection: sqlite3.Connection, verdict: Verdict, t_ms: int) -> None:
