@@ -7,7 +7,6 @@ import json
 import logging
 import socket
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,37 +14,28 @@ from typing import Any, Literal
 
 from inspector import __version__
 from inspector.codes import Code
-from inspector.config import CompactConfig, IdentityConfig
-from inspector.parts import InspectionFault, Trigger, Verdict
+from inspector.config import StationConfig
+from inspector.parts import InspectionFault, Part, Trigger, Verdict
 from inspector.plc import contract
 from inspector.plc.compact import Twins, heartbeat_byte, id_complaint, parse_text, result_binary, result_text
-from inspector.plc.contract import (
-    AckCommand,
-    Command,
-    CommandError,
-    CountCommand,
-    GetCommand,
-    PackState,
-    RecipeCommand,
-    ResetCountersCommand,
-    ResetFaultCommand,
-    StartCommand,
-    StationState,
-    StopCommand,
-    TriggerCommand,
-)
+from inspector.plc.contract import CommandError, CountCommand, PackState, StationState, TriggerCommand
 from inspector.plc.link import PlcLink, Received
+from inspector.station import golden as golden_room
 from inspector.station.alarms import Alarms
 from inspector.station.cameras import Cameras
+from inspector.station.changeover import Changeover
+from inspector.station.desk import Asker, CommandDesk
+from inspector.station.digest import Configuration
+from inspector.station.golden import Golden
 from inspector.station.judging import JudgeDesk
 from inspector.station.ledger import Ledger, RecipeTag, StorageFault, Waiting, utc_now
 from inspector.station.line import Line
 from inspector.station.outbox import Outbox
+from inspector.station.plcwatch import PlcWatch
+from inspector.station.selftest import SelfTest
 
 _log = logging.getLogger(__name__)
 
-NO_RECIPE = RecipeTag(0, 0, "", "", 1000)
-ACKS_REMEMBERED = 200
 LINK_ALARMS = {
     "nobody_listens": "plc_listening",
     "not_authorised": "plc_authorised",
@@ -55,7 +45,6 @@ LINK_ALARMS = {
 }
 STATE_EVERY_S = 30.0
 COUNTERS_EVERY_S = 10.0
-DRAIN_LIMIT_S = 10.0
 REMEMBER_LIMIT_S = 2.0
 COUNTERS = {
     "total": "total", "PASS": "pass", "FAIL": "fail", "NOT_INSPECTED": "not_inspected", "late": "late",
@@ -75,41 +64,58 @@ class Control:
 
     def __init__(
         self,
+        config: StationConfig,
         *,
         ledger: Ledger,
         cameras: Cameras,
         judge: JudgeDesk,
         alarms: Alarms,
         recipes: Callable[[], dict[int, Path]],
-        identity: IdentityConfig,
-        compact: CompactConfig,
-        station: str,
         boot: str,
-        sim: bool,
         changed: Callable[[], None],
     ) -> None:
-        """``recipes`` lists the recipe files by number; ``compact``: the twins that are on; ``changed()``: something
-        that screens show has changed.
-        """
+        """``recipes`` lists the recipe files by number; ``changed()``: something that screens show has changed."""
         self._ledger, self._cameras, self._judge, self._alarms = ledger, cameras, judge, alarms
-        self._recipes = recipes
-        self._identity, self._compact = identity, compact
-        self._station, self._boot, self._sim = station, boot, sim
+        self.recipes = recipes
+        self._identity, self._compact = config.identity, config.plc.compact
+        self._station, self._boot, self._sim = config.station, boot, config.sim
         self._changed = changed
         self._link: PlcLink | None = None
         self._line: Line | None = None
         self._outbox: Outbox | None = None
-        self._acks: OrderedDict[str, tuple[object, bytes]] = OrderedDict()
         self._tasks: set[asyncio.Task[None]] = set()
         self._stopped = False
         self._aborted = ""
-        self._changing = ""
         self._shutting_down = False
-        self._recipe_fault = "no recipe has been loaded yet"
         self._last_state: tuple[object, ...] = ()
+        self._last_part = 0.0
         self._state_at = 0.0
         self._hb = 0
         self._started = time.monotonic()
+        self.changeover = Changeover(
+            ledger=ledger,
+            cameras=cameras,
+            judge=judge,
+            alarms=alarms,
+            configuration=Configuration(config),
+            recipes=recipes,
+            preload=config.preload,
+            remember=self._remember,
+            spawn=self.spawn,
+            depth=lambda: self.depth,
+            told=self._configuration_told,
+        )
+        self.self_test = SelfTest(
+            config.self_test,
+            cameras=cameras,
+            judge=judge,
+            ledger=ledger,
+            folder=config.state_dir,
+            link=self._link_complaint,
+        )
+        self.golden = Golden(config.golden, lambda: self.changeover.configuration.digest)
+        self.watch = PlcWatch(alarms, acks_required=config.plc.acks == "required")
+        self._desk = CommandDesk(self, ledger)
         self.counter_base: dict[str, int] = {}
         self.troubled_at: dict[str, float] = {}
         self.link_since = time.monotonic()
@@ -122,25 +128,29 @@ class Control:
     # --- gate ----------------------------------------------------------------------------------------
     def tag(self) -> RecipeTag:
         """The recipe that new parts get."""
-        loaded = self._judge.loaded
-        if loaded is None:
-            return NO_RECIPE
-        return RecipeTag(loaded.number, loaded.rev, loaded.name, loaded.sha, loaded.deadline_ms)
+        return self.changeover.tag()
 
-    def refusal(self) -> InspectionFault | None:
-        """Why a new part can't be inspected now."""
+    @property
+    def depth(self) -> int:
+        """Parts under way."""
+        return self._line.depth if self._line is not None else 0
+
+    @property
+    def busy_with(self) -> str:
+        """What the station does that nothing else may be begun beside, "" for nothing."""
+        return self.changeover.changing or ("the self-test is running" if self.self_test.running else "")
+
+    def refusal(self, golden: bool = False) -> InspectionFault | None:
+        """Why a new part can't be inspected now; ``golden``: why not even a golden part."""
         if self._shutting_down:
             return InspectionFault(Code.NOT_READY, "the station is shutting down")
         if self._aborted:
             return InspectionFault(Code.INTERNAL_ERROR, f"stopped after internal errors: {self._aborted}")
         if self._stopped:
             return InspectionFault(Code.NOT_READY, "the station is stopped; the command start makes it Ready")
-        if self._changing:
-            return InspectionFault(Code.NOT_READY, self._changing)
-        if not self._judge.ready:
-            if self._recipe_fault:
-                return InspectionFault(Code.RECIPE_INVALID, self._recipe_fault)
-            return InspectionFault(Code.INTERNAL_ERROR, f"the judge is not ready: {self._judge.text}")
+        changing = self.changeover.refusal()
+        if changing is not None:
+            return changing
         lost = self._cameras.lost(self._judge.loaded.cameras if self._judge.loaded else ())
         if lost:
             return InspectionFault(Code.CAMERA_LOST, lost)
@@ -150,7 +160,7 @@ class Control:
             return StorageFault("the ledger can't be written: no verdict could be put on record")
         if self._link is not None and self._link.refusal:
             return InspectionFault(Code.NOT_READY, self._link.refusal)
-        return None
+        return self.self_test.refusal() or (None if golden else self.golden.refusal())
 
     def trouble(self, what: str, detail: str) -> None:
         """Something the walk met that people should know."""
@@ -176,7 +186,7 @@ class Control:
             return PackState.STOPPING
         if self._stopped:
             return PackState.STOPPED
-        return PackState.EXECUTE if self._judge.loaded and not self._changing else PackState.IDLE
+        return PackState.EXECUTE if self._judge.loaded and not self.changeover.changing else PackState.IDLE
 
     # --- outlet --------------------------------------------------------------------------------------
     def tell(self, verdict: Verdict, *, dup: bool = False) -> bool:
@@ -189,6 +199,8 @@ class Control:
         payload = contract.result_payload(verdict, t_ms=max(0, t_ms), dup=dup)
         twins = self._twins(verdict, max(0, t_ms), dup)
         told = self._link.result(payload, contract.result_expiry_s(part.deadline_ms), twins)
+        if told and not dup:
+            self.watch.told(part.seq)
         if self._outbox is not None:
             self._outbox.wake()
         return told
@@ -216,21 +228,27 @@ class Control:
         self._alarms.go("plc_link")
         self._alarms.go("plc_authorised")
         assert self._link is not None  # noqa: S101  # it has just called us
-        self._link.info(
-            contract.info_payload(
-                version=__version__,
-                serial=socket.gethostname()[:64],
-                station=self._station,
-                recipes=sorted(self._recipes()),
-                boot=self._boot,
-                id_max=self._compact.id_max,
-            )
-        )
+        self._tell_info()
         self._last_state = ()
         self.publish_state()
         self.heartbeat()
         if self._outbox is not None:
             self._outbox.wake()
+
+    def _tell_info(self) -> None:
+        if self._link is None:
+            return
+        self._link.info(
+            contract.info_payload(
+                version=__version__,
+                serial=socket.gethostname()[:64],
+                station=self._station,
+                recipes=sorted(self.recipes()),
+                boot=self._boot,
+                config=self.changeover.configuration.digest,
+                id_max=self._compact.id_max,
+            )
+        )
 
     def link_down(self, why: str) -> None:
         """The PLC can't be reached."""
@@ -279,7 +297,8 @@ class Control:
         elif isinstance(command, CountCommand):
             self._count(message, command)
         else:
-            self._command(message, command)
+            who = "sparkplug" if isinstance(message, Ordered) else "plc"
+            self._desk.ask(command, Asker(who, lambda payload: self._send_ack(payload, message)))
 
     def order(self, name: str, payload: bytes, *, retained: bool, answer: Callable[[bytes], None]) -> None:
         """Somebody else than the PLC orders what ``cmd/<name>`` does; its acks go to ``answer`` alone."""
@@ -301,7 +320,7 @@ class Control:
             return
         seq, content = known
         if content == (command.part_id, command.deadline_ms):
-            self._spawn(self._tell_again(seq))
+            self.spawn(self._tell_again(seq))
             return
         text = f"cmd_id {command.cmd_id} was used for part {content[0]} before"
         self._refuse(message, command, Code.DUPLICATE_CONTENT, text)
@@ -319,11 +338,9 @@ class Control:
         elif self._cameras.makes_parts:
             why = self._cameras.set_count(command.count)
         elif not self._cameras.is_doubled(command.count):
-            assert self._line is not None  # noqa: S101  # wired before the link is started
-            trigger = Trigger(
-                str(command.count), "", message.received_ns, message.received_utc, "mqtt", None, command.count
+            self._begin(
+                Trigger(str(command.count), "", message.received_ns, message.received_utc, "mqtt", None, command.count)
             )
-            self._line.trigger(trigger)
             return
         else:
             return  # the same message twice: it has its one part
@@ -335,8 +352,7 @@ class Control:
 
     def part_arrived(self, number: int, at_ns: int) -> int:
         """A pulse made a part: it is as if its trigger had been received when it came. Returns its seq."""
-        assert self._line is not None  # noqa: S101  # wired before cameras are started
-        return self._line.trigger(Trigger(str(number), "", at_ns, utc_now(), "wire", None, number)).seq
+        return self._begin(Trigger(str(number), "", at_ns, utc_now(), "wire", None, number)).seq
 
     def unannounced(self, text: str, number: int | None) -> None:
         """A pulse that no part explains: it has its row and its answer, as somebody's part may stand there."""
@@ -349,9 +365,17 @@ class Control:
     def _accept(
         self, message: Received, part_id: str, cmd_id: str, deadline_ms: int | None, refused: InspectionFault | None
     ) -> None:
-        assert self._line is not None  # noqa: S101  # wired before the link is started
         trigger = Trigger(part_id, cmd_id, message.received_ns, message.received_utc, "mqtt", deadline_ms)
-        self._line.trigger(trigger, refused)
+        self._begin(trigger, refused)
+
+    def _begin(self, trigger: Trigger, refused: InspectionFault | None = None) -> Part:
+        """A part has come; when a golden part is awaited it is that one."""
+        assert self._line is not None  # noqa: S101  # wired before link and cameras are started
+        self._last_part = time.monotonic()
+        trigger, armed = self.golden.claim(trigger)
+        part = self._line.trigger(trigger, refused)
+        self.golden.begun(part.seq, armed)
+        return part
 
     async def _tell_again(self, seq: int) -> None:
         """The stored answer once more; while the part is under way its one answer is still to come."""
@@ -369,129 +393,88 @@ class Control:
         if verdict is not None:
             self.tell(verdict, dup=True)
 
-    # --- commands ------------------------------------------------------------------------------------
-    def _command(self, message: Received, command: Command) -> None:
-        known = self._acks.get(command.cmd_id)
-        if known is not None:  # delivered twice: the same answer again, nothing is done twice
-            if known[0] == command:
-                self._send_ack(known[1], message)
-            else:
-                text = f"cmd_id {command.cmd_id} was used for another command before"
-                self._answer(message, command.name, "", "refused", code=Code.DUPLICATE_CONTENT, text=text)
-            return
-        if isinstance(command, StartCommand):
-            self._start(message, command)
-        elif isinstance(command, StopCommand):
-            self._stopped = True
-            self._spawn(self._remember("stopped", "1"))
-            self._done(message, command)
-        elif isinstance(command, RecipeCommand):
-            self._recipe(message, command)
-        elif isinstance(command, GetCommand):
-            self._spawn(self._get(message, command))
-        elif isinstance(command, ResetFaultCommand):
-            self._aborted = ""
-            if self._line is not None:
-                self._line.forgive()
-            if self._cameras.books is not None:
-                self._cameras.books.forgive()
-            self._alarms.go("bugs")
-            self._done(message, command)
-        elif isinstance(command, ResetCountersCommand):
-            self.counter_base = dict(self._ledger.counters)
-            self._spawn(self._remember("counter_base", json.dumps(self.counter_base)))
-            self._done(message, command)
-        elif isinstance(command, AckCommand):
-            return  # the PLC took a verdict: nothing to answer
+    # --- golden parts and the self-test --------------------------------------------------------------
+    def golden_found(self, verdict: Verdict) -> None:
+        """What was found in a golden part, after it was told as one."""
+        self.golden.found(verdict)
+        self._golden_alarms()
+        self.spawn(self._keep_golden(verdict))
         self.publish_state()
 
-    def _start(self, message: Received, command: StartCommand) -> None:
-        self._stopped = False
-        self._spawn(self._remember("stopped", "0"))
-        refusal = self.refusal()
-        if refusal is None:
-            self._done(message, command)
-        else:
-            code, text = refusal.code, refusal.text
-            self._answer(message, "start", command.cmd_id, "refused", code=code, text=text, about=command)
-
-    def _recipe(self, message: Received, command: RecipeCommand) -> None:
-        path = self._recipes().get(command.recipe)
-        if path is None:
-            text = f"there is no recipe {command.recipe}; there are {sorted(self._recipes())}"
-            code = Code.UNKNOWN_RECIPE
-        elif self._changing:
-            text, code = self._changing, Code.NOT_READY
-        else:
-            self._changing = f"recipe {command.recipe} is being loaded"
-            self._answer(message, "recipe", command.cmd_id, "accepted", about=command)
-            self._spawn(self._change(message, command, path))
-            return
-        self._answer(message, "recipe", command.cmd_id, "refused", code=code, text=text, about=command)
-
-    async def _change(self, message: Received, command: RecipeCommand, path: Path) -> None:
-        fault = await self.load_recipe(command.recipe, path, command.rev, asked=True)
-        if fault is None:
-            self._done(message, command)
-        else:
-            self._answer(message, "recipe", command.cmd_id, "refused", code=fault.code, text=fault.text, about=command)
-
-    async def load_recipe(
-        self, number: int, path: Path, rev: int | None = None, *, asked: bool = False
-    ) -> InspectionFault | None:
-        """Change over; parts under way finish on the old recipe first. Returns why it failed, and stays not Ready.
-
-        ``asked``: by the PLC. It is remembered whether it runs or not: after a restart the one before it must not
-        come back by itself.
-        """
-        self._changing = f"recipe {number} is being loaded"
-        self.publish_state()
+    async def _keep_golden(self, verdict: Verdict) -> None:
+        await self._remember(golden_room.MEMORY, self.golden.memory())
         try:
-            if asked:
-                await self._remember("recipe", str(number))
-            end = time.monotonic() + DRAIN_LIMIT_S
-            while self._line is not None and self._line.depth and time.monotonic() < end:
-                await asyncio.sleep(0.01)
-            loaded = await self._judge.load(path)
-            self._cameras.plan(loaded.cameras, loaded.shots, loaded.deadline_ms)
-            if loaded.number != number or rev not in (None, loaded.rev):
-                raise InspectionFault(
-                    Code.UNKNOWN_RECIPE,
-                    f"{path.name} is recipe {loaded.number} rev {loaded.rev}, wanted: {number} rev {rev or 'any'}",
-                )
-            self._recipe_fault = ""
-            self._alarms.go("recipe")
-            await self._remember("recipe", str(number))
-            return None
-        except InspectionFault as fault:
-            self._recipe_fault = fault.text
-            await self._judge.unload()
-            self._alarms.come("recipe", fault.text.splitlines()[0])
-            return fault
-        finally:
-            self._changing = ""
-            self.publish_state()
-
-    def no_recipe(self, why: str) -> None:
-        """There is nothing to load: stay not Ready and say so."""
-        self._recipe_fault = why
-        self._alarms.come("recipe", why)
-        self.publish_state()
-
-    async def _get(self, message: Received, command: GetCommand) -> None:
-        try:
-            row = await self._ledger.get(command.seq)
+            await self._ledger.found(verdict)
         except StorageFault as fault:
-            self._answer(message, "get", command.cmd_id, "refused", code=fault.code, text=fault.text, about=command)
-            return
-        if row is None or row.verdict is None:
-            text = f"there is no verdict {command.seq}"
-            self._answer(message, "get", command.cmd_id, "refused", code=Code.BAD_COMMAND, text=text, about=command)
-        else:
-            self._answer(message, "get", command.cmd_id, "done", stored=row.verdict, about=command)
+            self.trouble("ledger", fault.text)
 
-    def _done(self, message: Received, command: Command) -> None:
-        self._answer(message, command.name, command.cmd_id, "done", about=command)
+    def _golden_alarms(self) -> None:
+        for name, text in (("golden", self.golden.failed), ("golden_overdue", self.golden.overdue)):
+            if text:
+                self._alarms.come(name, text)
+            else:
+                self._alarms.go(name)
+
+    async def run_self_test(self) -> str:
+        """Test everything now; not Ready meanwhile. Returns what failed."""
+        self.self_test.running = True
+        self.publish_state()
+        failed = await self.self_test.run()
+        if failed:
+            self._alarms.come("self_test", failed)
+        else:
+            self._alarms.go("self_test")
+        self.publish_state()
+        return failed
+
+    def check(self) -> None:
+        """To be called about every second: what is due or overdue."""
+        self.golden.check()
+        self._golden_alarms()
+        self.watch.check()
+        if self.self_test.overdue:
+            self._alarms.come("self_test_overdue", self.self_test.overdue)
+        else:
+            self._alarms.go("self_test_overdue")
+
+    def _test_when_due(self) -> None:
+        idle_s = time.monotonic() - self._last_part
+        if not (self._shutting_down or self.busy_with or self.depth) and self.self_test.due(idle_s):
+            self.self_test.running = True  # from now on, and not only when its task has begun
+            self.spawn(self._test_now())
+
+    async def _test_now(self) -> None:
+        await self.run_self_test()
+
+    def _link_complaint(self) -> str:
+        if self._link is None or not self._link.connected:
+            return f"no link to the PLC: {self.link_text}"
+        return "the broker refuses what this station says" if "not_authorised" in self._link.troubles else ""
+
+    def _configuration_told(self) -> None:
+        if self._link is not None and self._link.connected:
+            self._tell_info()
+        self.publish_state()
+
+    # --- what commands do ----------------------------------------------------------------------------
+    def set_stopped(self, stopped: bool) -> None:
+        """Leave EXECUTE, or go back to it as soon as nothing else is in the way; remembered over restarts."""
+        self._stopped = stopped
+        self.spawn(self._remember("stopped", "1" if stopped else "0"))
+
+    def forgive(self) -> None:
+        """Leave ABORTED: somebody has looked after the internal errors."""
+        self._aborted = ""
+        if self._line is not None:
+            self._line.forgive()
+        if self._cameras.books is not None:
+            self._cameras.books.forgive()
+        self._alarms.go("bugs")
+
+    def reset_counters(self) -> None:
+        """From now on they count from 0."""
+        self.counter_base = dict(self._ledger.counters)
+        self.spawn(self._remember("counter_base", json.dumps(self.counter_base)))
 
     def _answer(
         self,
@@ -502,17 +485,10 @@ class Control:
         *,
         code: int = 0,
         text: str = "",
-        stored: Verdict | None = None,
-        about: Command | None = None,
     ) -> None:
+        """To a message that is no command of the desk's."""
         tag = self.tag()
-        payload = contract.ack_payload(
-            cmd, cmd_id, phase, code=code, text=text, recipe=tag.number, rev=tag.rev, stored=stored
-        )
-        if about is not None and about.cmd_id:  # on `cmd/c` some have none: those are done each time
-            self._acks[about.cmd_id] = (about, payload)
-            if len(self._acks) > ACKS_REMEMBERED:
-                self._acks.popitem(last=False)
+        payload = contract.ack_payload(cmd, cmd_id, phase, code=code, text=text, recipe=tag.number, rev=tag.rev)
         self._send_ack(payload, message)
 
     def _send_ack(self, payload: bytes, message: Received) -> None:
@@ -524,9 +500,13 @@ class Control:
     # --- telling how it is ---------------------------------------------------------------------------
     def publish_state(self) -> None:
         """Tell the PLC and the screens when something that matters has changed."""
+        self._test_when_due()
         self._changed()
         state = self.station_state()
-        essence = (state.state, state.ready, state.recipe, state.rev, state.code, state.text, state.fault, state.warn)
+        essence = (
+            state.state, state.ready, state.recipe, state.rev, state.code, state.text, state.fault, state.warn,
+            state.config, state.golden_ok,
+        )  # fmt: skip
         now = time.monotonic()
         if essence == self._last_state and now - self._state_at < STATE_EVERY_S:
             return
@@ -554,6 +534,9 @@ class Control:
             fault=worst == 1,
             warn=worst == 2,
             sim=self._sim,
+            config=self.tag().config,
+            golden_ok=self.golden.ok,
+            golden_age_s=self.golden.age_s,
         )
 
     def _worst_alarm(self) -> int:
@@ -583,6 +566,8 @@ class Control:
         recipe, stopped = await self._ledger.meta("recipe"), await self._ledger.meta("stopped")
         self._stopped = stopped == "1"
         self.counter_base = json.loads(await self._ledger.meta("counter_base") or "{}")
+        self.golden.remember(await self._ledger.meta(golden_room.MEMORY))
+        await self.changeover.configuration.measure()
         return int(recipe) if recipe else None, self._stopped
 
     async def _remember(self, key: str, value: str) -> None:
@@ -598,7 +583,8 @@ class Control:
         self._shutting_down = True
         self.publish_state()
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Something short that nobody waits for; a bug in it is logged."""
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._ended)

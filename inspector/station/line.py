@@ -46,8 +46,12 @@ class Gate(Protocol):
         """The recipe that new parts get."""
         ...
 
-    def refusal(self) -> InspectionFault | None:
-        """Why a new part can't be inspected now; None when it can."""
+    def refusal(self, golden: bool = False) -> InspectionFault | None:
+        """Why a new part can't be inspected now; None when it can. ``golden``: it is no part of the production."""
+        ...
+
+    def golden_found(self, verdict: Verdict) -> None:
+        """What was found in a golden part, which has been told as one."""
         ...
 
     def trouble(self, what: str, detail: str) -> None:
@@ -149,7 +153,7 @@ class Line:
         """A part has come: number it and send it on its walk. ``refused``: it is answered, but not inspected."""
         part = self._ledger.begin(trigger, self._gate.tag())
         self._order.enter(part.seq)
-        fault = refused or self._gate.refusal()
+        fault = refused or self._gate.refusal(bool(trigger.golden))
         if fault is None and len(self._busy) >= self._max_in_flight:
             self.overruns += 1
             fault = InspectionFault(Code.OVERRUN, f"{len(self._busy)} parts are under way: this one came too soon")
@@ -189,7 +193,7 @@ class Line:
                 await self._order.turn(part.seq)
                 done("turn", "record")
                 verdict = self._checked(part, lease, replace(verdict, stages_us={**verdict.stages_us, **stages}))
-                await self._ledger.close(verdict, self._t_ms(part))
+                await self._ledger.close(verdict.to_tell, self._t_ms(part))
                 self._still_valid(part)
                 closed = True
         except (asyncio.TimeoutError, TimeoutError):
@@ -206,11 +210,14 @@ class Line:
             _log.exception("part %d", part.seq)
             bug = InspectionFault(Code.INTERNAL_ERROR, f"{type(error).__name__} in stage {stage}: {error}")
             verdict = self._faulted(part, lease, stages, bug)
+        found, verdict = verdict, verdict.to_tell
         try:
             closed = closed or await self._close_fault(verdict)
             t_ms = self._tell(verdict)
             if refused is None:
-                self._count_bugs(verdict)
+                self._count_bugs(found)
+            if part.trigger.golden:
+                self._gate.golden_found(found)
             self._aside(part, lambda: self._show(verdict, t_ms))
             if not closed:
                 await self._close_later(verdict, t_ms)
@@ -328,6 +335,8 @@ class Line:
 
     async def late(self, verdict: Verdict) -> None:
         """The judge's answer about a part that was told NOT_INSPECTED meanwhile: kept, never told as valid."""
+        if verdict.part.trigger.golden:
+            return  # it has failed already
         try:
             await self._ledger.late(verdict, self._t_ms(verdict.part))
         except StorageFault as fault:
@@ -338,7 +347,7 @@ class Line:
         self.told_seq = self._ledger.highest_seq
         for part in self._ledger.interrupted:
             fault = InspectionFault(Code.INTERNAL_ERROR, "the station was interrupted while it inspected this part")
-            verdict = Verdict.not_inspected(part, fault)
+            verdict = Verdict.not_inspected(part, fault).to_tell
             await self._ledger.close(verdict, part.deadline_ms)
         self._ledger.interrupted.clear()
 

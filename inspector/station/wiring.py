@@ -98,16 +98,13 @@ class Station:
             trouble=self._archive_trouble,
         )
         self.control = Control(
+            config,
             ledger=self.ledger,
             cameras=self.cameras,
             judge=self.judge,
             alarms=self.alarms,
             recipes=self.recipes,
-            identity=config.identity,
-            compact=config.plc.compact,
-            station=config.station,
             boot=self.boot,
-            sim=config.sim,
             changed=self._changed,
         )
         self.line = Line(
@@ -134,7 +131,7 @@ class Station:
             self.line, self.link, self.outbox, self.health, self.scada,
         )  # fmt: skip
         self.snapshot = Snapshot(rooms, self._history)
-        self.feed = Feed(config.feed_socket, rooms, self.snapshot, self.alarms.acknowledge)
+        self.feed = Feed(config.feed_socket, rooms, self.snapshot, self._acknowledge)
 
     def _make_topics(self) -> contract.Topics:
         try:
@@ -240,9 +237,9 @@ class Station:
     async def _load_first(self, number: int) -> None:
         path = self.recipes().get(number)
         if path is None:
-            self.control.no_recipe(f"there is no recipe {number} in {self.config.recipes}")
+            self.control.changeover.no_recipe(f"there is no recipe {number} in {self.config.recipes}")
         else:
-            await self.control.load_recipe(number, path)
+            await self.control.changeover.first(number, path)
         self._notify.send(READY=1, STATUS=self._status_line())
 
     async def _shut(self) -> None:
@@ -290,6 +287,7 @@ class Station:
                 await self._disk_alive()
                 await self.line.rewrite()
             self.judge.check()
+            self.control.check()
             self._clear_old_troubles()
             self.temperatures.check(self.cameras.figures())
             if not self.link.connected and time.monotonic() - self.control.link_since > LINK_PATIENCE_S:
@@ -383,6 +381,7 @@ class Station:
             changed = "changed by someone else" in text
             action = "find who changed its settings; they are being set right" if changed else ""
             self.alarms.come(f"camera:{name}", named, action)
+        self.control.changeover.look()
         self.control.publish_state()
 
     def settings_changed(self, name: str, change: SettingsChanged) -> None:
@@ -412,6 +411,7 @@ class Station:
         elif not self._stop.is_set():
             often = f", {self.judge.child.restarts} times so far" if self.judge.child.struggling else ""
             self.alarms.come("judge", self.judge.text + often)
+        self.control.changeover.look()
         self.control.publish_state()
 
     def _late(self, verdict: Verdict) -> None:
@@ -453,6 +453,18 @@ class Station:
             self.alarms.go(name)
         else:
             self.alarms.come(name, detail)
+
+    def _acknowledge(self, name: str) -> bool:
+        """Somebody at the terminal has seen an alarm."""
+        done = self.alarms.acknowledge(name)
+
+        async def note() -> None:
+            with contextlib.suppress(InspectionFault):
+                await self.ledger.audit("terminal", "alarm acknowledged", new=name)
+
+        if done:
+            self._note(f"acknowledged {name}", note())
+        return done
 
     def _alarm(self, alarm: Alarm, what: str) -> None:
         _log.warning("alarm %s %s: %s", alarm.id, what, alarm.text)

@@ -39,6 +39,7 @@ class World:
         self.told: list[Verdict] = []
         self.records: list[dict[str, Any]] = []
         self.troubles: list[tuple[str, str]] = []
+        self.found: list[Verdict] = []
         self.free = 0
         self.shown: list[int] = []
         self.judging: Callable[[Part, Verdict], Any] = lambda part, verdict: verdict
@@ -57,8 +58,11 @@ class World:
     def tag(self) -> RecipeTag:
         return TAG
 
-    def refusal(self) -> InspectionFault | None:
+    def refusal(self, golden: bool = False) -> InspectionFault | None:
         return None
+
+    def golden_found(self, verdict: Verdict) -> None:
+        self.found.append(verdict)
 
     def trouble(self, what: str, detail: str) -> None:
         self.troubles.append((what, detail))

@@ -139,11 +139,14 @@ class Plc:
     def tag(self) -> RecipeTag:
         return TAG
 
-    def refusal(self) -> InspectionFault | None:
+    def refusal(self, golden: bool = False) -> InspectionFault | None:
         lost = self.cameras.lost()
         if lost or self.cameras.out_of_step:
             return InspectionFault(402, lost or self.cameras.out_of_step)
         return None
+
+    def golden_found(self, verdict: Verdict) -> None:
+        raise AssertionError("no golden part was announced")
 
     def trouble(self, what: str, detail: str) -> None:
         self.troubles[what] += 1
