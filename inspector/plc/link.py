@@ -284,16 +284,15 @@ class PlcLink:
         """See :class:`~inspector.plc.mqtt.Owner`."""
         if connection is not self._connection:
             return
-        if refused:
-            self._warn("not_authorised", f"the broker refused a subscription: {refused}", "subscription")
-        else:
-            self._better("not_authorised", "subscription")
+        self._warned = {warned for warned in self._warned if warned[0] != "not_authorised"}  # asked anew
         self._echoes.forget_awaited()
         self._links += 1
         self._unheard.clear()
         self._down_since_ns = None
         self._better("connect_failed")
         self._tell(self._listener.link_up)
+        if refused:
+            self._warn("not_authorised", f"the broker refused a subscription: {refused}", "subscription")
 
     def ended(self, connection: Connection, why: str) -> None:
         """See :class:`~inspector.plc.mqtt.Owner`: forget it and all that was in it."""

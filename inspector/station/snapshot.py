@@ -219,6 +219,13 @@ class Snapshot(Collector):
             return {"state": "ok" if up else "lost", "since_s": round(now - since, 1), "text": text}
 
         links = {"plc": link(r.link.connected, r.control.link_since, r.control.link_text)}
+        links["plc"]["quality"] = {
+            "version": r.link.version,
+            "round_trip_ms": r.link.round_trip_ms(),
+            "reconnects": r.link.reconnects,
+            "unacked": r.link.unacked,
+            "unconfirmed": r.link.unconfirmed,
+        }
         for name, (fresh, since_s, text) in r.cameras.states().items():
             links[f"camera {name}"] = {"state": "ok" if fresh else "lost", "since_s": round(since_s, 1), "text": text}
         links["judge"] = link(r.judge.ready, r.judge.since, r.judge.text)
@@ -274,7 +281,7 @@ class Snapshot(Collector):
         yield from self._cameras()
         yield from self._health()
         yield GaugeMetricFamily("inspector_archive_used_bytes", "Bytes of kept pictures.", r.archive.used_bytes)
-        yield CounterMetricFamily("inspector_plc_reconnects", "Connects after the first.", r.link.reconnects)
+        yield from self._plc_link()
         if r.scada is not None:
             yield CounterMetricFamily(
                 "inspector_sparkplug_rebirths", "Births after the first.", r.scada.session.rebirths
@@ -283,6 +290,25 @@ class Snapshot(Collector):
         yield CounterMetricFamily("inspector_untold", "Verdicts that found the link down.", r.line.untold)
         yield GaugeMetricFamily("inspector_unwritten", "Told verdicts that are not on disk yet.", r.line.unwritten)
         yield CounterMetricFamily("inspector_unrecorded", "Told verdicts the disk never took.", r.line.unrecorded)
+
+    def _plc_link(self) -> Iterable[Metric]:
+        link = self._rooms.link
+        yield CounterMetricFamily("inspector_plc_reconnects", "Connects after the first.", link.reconnects)
+        version = GaugeMetricFamily("inspector_plc_mqtt_version", "1: this MQTT version is in use.", labels=["version"])
+        for name in ("5", "3.1.1"):
+            version.add_metric([name], int(link.version == name))
+        yield version
+        took = GaugeMetricFamily(
+            "inspector_plc_round_trip_ms", "Published to confirmed by the broker, last 500.", labels=["quantile"]
+        )
+        for quantile, milliseconds in link.round_trip_ms().items():
+            took.add_metric([quantile], milliseconds)
+        yield took
+        yield GaugeMetricFamily("inspector_plc_unacked", "Messages the broker is still to confirm.", link.unacked)
+        yield CounterMetricFamily("inspector_plc_unconfirmed", "Messages it never confirmed.", link.unconfirmed)
+        yield CounterMetricFamily(
+            "inspector_plc_commands_dropped", "Commands that came too fast.", link.commands_dropped
+        )
 
     def _cameras(self) -> Iterable[Metric]:
         frames = CounterMetricFamily("inspector_camera_frames", "Pictures that reached a part.", labels=["camera"])

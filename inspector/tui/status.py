@@ -40,12 +40,31 @@ class RecipeInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class RoundTrip:
+    """From publishing a message to the broker's confirmation, in ms."""
+
+    p50: float
+    p99: float
+
+
+@dataclass(frozen=True, slots=True)
+class LinkQuality:
+    """How well the broker is reached; ``version`` of MQTT, "" without a connection."""
+
+    version: str
+    round_trip_ms: RoundTrip
+    reconnects: int
+    unconfirmed: int
+
+
+@dataclass(frozen=True, slots=True)
 class LinkState:
     """Something the station leans on: ok, lost (and for how long), or off by intention."""
 
     state: Literal["ok", "lost", "off"]
     since_s: float
     text: str = ""
+    quality: LinkQuality | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -120,6 +120,10 @@ def recent(count: int = 60, last: Verdict | None = None) -> list[dict[str, Any]]
     return out
 
 
+QUALITY = {"version": "3.1.1", "round_trip_ms": {"p50": 0.61, "p99": 12.94}, "reconnects": 3, "unacked": 0,
+           "unconfirmed": 2}  # fmt: skip
+
+
 def status(verdict: Verdict | None = None, **changes: Any) -> dict[str, Any]:
     ok = {"state": "ok", "since_s": 123.0, "text": ""}
     base: dict[str, Any] = {
@@ -128,7 +132,7 @@ def status(verdict: Verdict | None = None, **changes: Any) -> dict[str, Any]:
                     "sim": True, "started_utc": "2026-11-22T08:00:00Z", "uptime_s": 7200},
         "state": "EXECUTE", "state_nr": 6, "ready": True, "code": 0, "text": "",
         "recipe": {"number": 1, "rev": 1, "name": "Machined plate", "sha": "a3f91c77"},
-        "links": {"plc": ok, "camera top": ok, "judge": {**ok, "text": "cpu"}, "archive": ok},
+        "links": {"plc": {**ok, "quality": QUALITY}, "camera top": ok, "judge": {**ok, "text": "cpu"}, "archive": ok},
         "counters": {"total": 4812, "pass": 4731, "fail": 78, "not_inspected": 3, "late": 0},
         "codes": [{"code": 1210, "text": "Scratch on the face", "count": 41},
                   {"code": 1110, "text": "Left bore out of size", "count": 19},

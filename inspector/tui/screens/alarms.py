@@ -11,6 +11,7 @@ from inspector.tui.screens.base import Moment, StationScreen
 from inspector.tui.status import Alarm
 from inspector.tui.widgets.alarms import AlarmDetail, AlarmList, AlarmTable
 from inspector.tui.widgets.lines import Rule
+from inspector.tui.widgets.plc import PlcLine
 
 
 class AlarmsScreen(StationScreen):
@@ -34,10 +35,12 @@ class AlarmsScreen(StationScreen):
         yield AlarmTable()
         yield Rule((), id="lower_rule")
         yield AlarmDetail()
+        yield PlcLine()
 
     def fill(self, moment: Moment) -> None:
         """The choice stays with its alarm, wherever the list moves it."""
         super().fill(moment)
+        self.query_one(PlcLine).show(moment.status.links.get("plc"))
         urgent = moment.status.urgent()
         standing = tuple(alarm for alarm in urgent if alarm.state != "RTN")
         gone = tuple(alarm for alarm in urgent if alarm.state == "RTN")
