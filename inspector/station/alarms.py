@@ -121,7 +121,7 @@ CATALOGUE: dict[str, Entry] = {
     "outbox": Entry(
         2, Code.OFFLINE, "Records wait for the broker", "check the link to the broker",
         "nothing is lost; MES and historian lag behind"),
-    "sparkplug": Entry(
+    "scada": Entry(
         3, Code.OFFLINE, "SCADA is not told", "check SCADA's broker and its primary host",
         "inspection goes on; SCADA is told later what it missed"),
     "archive": Entry(

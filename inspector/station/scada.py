@@ -237,9 +237,9 @@ class ScadaDesk:
     def _look(self) -> None:
         since = self._unborn_since
         if since is None:
-            self._alarms.go("sparkplug")
+            self._alarms.go("scada")
         elif time.monotonic() - since > PATIENCE_S:
-            self._alarms.come("sparkplug", self.session.text)
+            self._alarms.come("scada", self.session.text)
 
     # --- the session's listener --------------------------------------------------------------------------
     async def remember(self, bd_seq: int) -> None:
@@ -252,7 +252,7 @@ class ScadaDesk:
     def born(self) -> None:
         """See :class:`~inspector.plc.sparkplug.session.Listener`."""
         self._unborn_since = None
-        self._alarms.go("sparkplug")
+        self._alarms.go("scada")
         self._wake.set()
 
     def died(self, *, confirmed: bool) -> None:

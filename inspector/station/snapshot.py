@@ -231,7 +231,7 @@ class Snapshot(Collector):
         links["judge"] = link(r.judge.ready, r.judge.since, r.judge.text)
         links["archive"] = link(r.archive.child.up, r.archive.child.since, r.archive.error)
         if r.scada is not None:
-            links["sparkplug"] = link(r.scada.session.born, r.scada.session.since, r.scada.session.text)
+            links["scada"] = link(r.scada.session.born, r.scada.session.since, r.scada.session.text)
         return links
 
     def queues(self) -> dict[str, dict[str, int]]:
@@ -244,7 +244,7 @@ class Snapshot(Collector):
             "archive": {"depth": r.archive.depth, "bound": r.archive.bound, "dropped": r.archive.dropped},
         }
         if r.scada is not None:
-            queues["sparkplug"] = {"depth": r.scada.depth, "bound": 0, "dropped": r.scada.drops}
+            queues["scada"] = {"depth": r.scada.depth, "bound": 0, "dropped": r.scada.drops}
         return queues
 
     def collect(self) -> Iterable[Metric]:

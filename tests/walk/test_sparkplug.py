@@ -80,7 +80,7 @@ def test_scada_sees_births_and_every_verdict(plant: Plant) -> None:
         "PartId": bad["part_id"], "Verdict": 2, "Code": bad["code"], "Recipe": 1,
     }  # fmt: skip
     assert told[good["seq"]]["Result/Verdict"] == 1
-    assert plant.walk.status()["links"]["sparkplug"]["state"] == "ok"
+    assert plant.walk.status()["links"]["scada"]["state"] == "ok"
     plant.host.write("NCMD/press2", {"Node Control/Rebirth": True})
     again = plant.host.wait("DBIRTH", 2)
     assert (again.values["Result/Seq"], again.values["State/State"]) == (bad["seq"], "EXECUTE")
@@ -145,7 +145,7 @@ def test_a_killed_station_is_dead_and_comes_back_with_the_next_number(plant: Pla
     plant.host.wait("DBIRTH", births + 2)
     final = plant.walk.plc.inspect()["seq"]
     plant.wait_seq(final)
-    plant.walk.wait_status(lambda s: s["queues"]["sparkplug"]["depth"] == 0, "nothing more to tell")
+    plant.walk.wait_status(lambda s: s["queues"]["scada"]["depth"] == 0, "nothing more to tell")
     repeated = [one for one in plant.host.told[told:] if one.historical and "Result/Seq" in one.values]
     assert repeated == []  # a goodbye that the broker has taken leaves no doubt
     assert verify_audit(plant.walk.ledger) == []
