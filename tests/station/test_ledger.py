@@ -218,6 +218,19 @@ async def test_outbox_order_depth_and_end(make: Make) -> None:
     assert await ledger.outbox_depth() == 2
 
 
+async def test_records_leave_by_number_when_the_disk_took_a_verdict_late(make: Make) -> None:
+    ledger = make()
+    parts = [ledger.begin(trigger(f"P{n}"), TAG) for n in range(1, 5)]
+    for part in parts:
+        await ledger.accept(part)
+    for part in (parts[0], parts[2], parts[3], parts[1]):
+        await ledger.close(passed(part), 1)
+    await ledger.close(doubtful(parts[2]), 300)  # told so in the meantime
+    waiting = await ledger.outbox(0, 10)
+    assert [w.seq for w in waiting] == [1, 2, 3, 4] and await ledger.outbox_depth() == 4
+    assert [w.verdict.outcome.value for w in waiting][2] == "NOT_INSPECTED"
+
+
 async def test_old_parts_are_forgotten_and_still_counted(make: Make, path: Path) -> None:
     ledger = make()
     for number in range(1, 11):
