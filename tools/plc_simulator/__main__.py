@@ -14,7 +14,9 @@ from typing import Any
 
 from tools.plc_simulator import books
 from tools.plc_simulator.book import Book, Row
+from tools.plc_simulator.ears import JsonEar
 from tools.plc_simulator.line import Line, NotReady, Settings
+from tools.plc_simulator.mischief import Mischief, Rates
 from tools.plc_simulator.pictures import Order, PictureError, Pictures
 from tools.plc_simulator.records import Records
 from tools.plc_simulator.wire import Wire
@@ -46,6 +48,8 @@ def main(arguments: list[str] | None = None) -> int:
     witness = Witness(options.tolerance_ms, options.approve)
     line = Line(_settings(options), wire, lens, pictures, book, show, witness, options.approve)
 
+    mischief = _mischief(options, wire, line)
+
     def stop(*_: Any) -> None:
         line.halt = line.stop
         line.stop = True
@@ -63,6 +67,8 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"plc_simulator: {trouble}", file=sys.stderr)
     finally:
         book.extra["trouble"] = trouble
+        if mischief is not None:
+            book.extra["mischief"] = mischief.summary()
         if records is not None:
             book.extra["records"] = records.summary()
             book.records = records.by_seq
@@ -80,6 +86,16 @@ def main(arguments: list[str] | None = None) -> int:
     if options.ledger_csv is not None:
         faults += _compare(options)
     return 0 if book.consistent and book.dangerous_count == 0 and not trouble and not faults else 1
+
+
+def _mischief(options: argparse.Namespace, wire: Wire, line: Line) -> Mischief | None:
+    rates = Rates(options.mischief, options.change_every, options.golden_every, tuple(options.recipes))
+    if not (rates.any_hz or rates.change_every_s or rates.golden_every_s) or not isinstance(line.ear, JsonEar):
+        return None
+    mischief = Mischief(rates, wire, line.watch, line.witness, line.run_id, options.seed)
+    line.ear.listeners.append(mischief.heard)
+    line.extras.append(mischief)
+    return mischief
 
 
 def _drain(line: Line, records: Records, witness: Witness, limit_s: float) -> None:
@@ -176,6 +192,10 @@ def _parser() -> argparse.ArgumentParser:
     add("--stop-belt", type=_number(0, 86400), default=0.0, metavar="S", help="mean time between stops; 0: none")
     add("--stand", action="store_true", help="a part stands before the camera until its result, or the timer")
     add("--wire", choices=("json", "text", "binary"), default="json", help="text, binary: as a PLC without JSON")
+    add("--mischief", type=_number(0, 100), default=0.0, metavar="RATE", help="other commands a second, right or wrong")
+    add("--change-every", type=_number(0, 86400), default=0.0, metavar="S", help="seconds between recipe changes")
+    add("--golden-every", type=_number(0, 86400), default=0.0, metavar="S", help="seconds between golden parts")
+    add("--recipes", type=int, nargs=2, default=(1, 2), metavar="N", help="the recipes to change between")
     add("--tolerance-ms", type=_number(0, 60000, int), default=500, help="an answer later than that is stale")
     add("--records", default="", metavar="CLIENT", help="hear the records too, with this client id and a kept session")
     add("--drain-s", type=_number(0, 3600), default=30.0, help="most time for records that are still to come")

@@ -43,6 +43,8 @@ class Extra(Protocol):
 
     def tend(self, now_ns: int) -> None: ...
 
+    def before(self, good: bool, now_ns: int) -> None: ...
+
     def sent(self, slot: Slot, payload: bytes) -> None: ...
 
 
@@ -211,6 +213,8 @@ class Line:
             slot.known_by = part_id if settings.wire == "text" else ""
         self._lens.show(settings.device, part.image, part.number)
         sent_utc = datetime.now(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        for extra in self.extras:
+            extra.before(part.good, time.monotonic_ns())
         slot.sent_ns = time.monotonic_ns()
         if self.watch.link:
             message = self.ear.trigger(slot, slot.sent_ns)

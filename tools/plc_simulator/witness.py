@@ -58,7 +58,7 @@ class Witness:
         told = self._sent.get(cmd_id)
         if told is not None:
             told.again += 1
-            told.sent_ns = now_ns
+            told.sent_ns = now_ns  # its copy's age counts from here
             return
         self._sent[cmd_id] = Told(part_id, now_ns, deadline_ms)
         if len(self._sent) > KEPT:

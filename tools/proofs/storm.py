@@ -168,6 +168,7 @@ def run(given: argparse.Namespace) -> tuple[list[Strike], int, World]:
                 *world.line_arguments(0, given.rate, given.seed, images, truth), "--quiet", "--stand",
                 "--deadline-ms", str(DEADLINE_MS), "--gate-ms", str(GATE_MS),
                 "--vary-speed", "0.1", "--stop-belt", "60", "--records", "storm-mes", "--drain-s", "60",
+                "--mischief", str(given.mischief), "--change-every", "25", "--golden-every", "20",
             ]  # fmt: skip
             storm = Storm(world, proxy, disk, lens, given.seed)
             line = subprocess.Popen(line_command, cwd=ROOT, env=world.environment, stdin=subprocess.DEVNULL)
@@ -246,6 +247,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--rate", type=float, default=10.0, help="parts a second")
     parser.add_argument("--seed", type=int, default=4)
     parser.add_argument("--port", type=int, default=21400, help="of the broker; the next one is the proxy's")
+    parser.add_argument("--mischief", type=float, default=1.0, help="other commands a second")
     parser.add_argument("--only", default="", help="faults whose names hold this; no page")
     parser.add_argument("--folder", type=Path, default=ROOT / "var" / "storm")
     given = parser.parse_args(arguments)
@@ -296,6 +298,7 @@ def report(
         f"Dangerous passes: **{summary['dangerous']}**. Doubled: **{faults.get('doubled', 0)}**. Stale `result`: "
         f"**{faults.get('stale', 0)}** (the oldest answer was {summary['oldest_answer_ms']:.0f} ms old; deadline "
         f"{DEADLINE_MS} ms). Broken words of any kind: {faults or 0}.",
+        f"Other commands: {', '.join(f'{n} {what}' for what, n in summary.get('mischief', {}).items())}.",
         f"Records: {records.get('records', 0)} came ({records.get('late_records', 0)} of them late verdicts), "
         f"{records.get('repeated', 0)} repeats, {sums['records_missing']} missing, "
         f"faults {records.get('faults') or 0}.",
