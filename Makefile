@@ -113,6 +113,10 @@ outage: ## 10 minutes without a broker and a kill -9 inside: every record must c
 	@sh tools/setup.sh
 	@$(RUN) -m tools.proofs.outage
 
+fulldisk: ## a full disk under a running line, in three sizes (root: it mounts them)
+	@sh tools/setup.sh
+	@$(RUN) -m tools.proofs.full_disk --write
+
 wheelhouse: ## all packages and Inspector itself as files in build/wheelhouse, for a computer without network
 	@sh tools/setup.sh
 	@rm -rf build/wheelhouse
@@ -124,4 +128,4 @@ clean: ## removes what was made, .venv too
 	@rm -rf .venv build htmlcov .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache .make-* *.egg-info
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.PHONY: help demo test setup lint coverage bench chaos identity cycles pace viky tiles repeatability screens asan faults powercuts kills wheelhouse fuzz storm outage clean
+.PHONY: help demo test setup lint coverage bench chaos identity cycles pace viky tiles repeatability screens asan faults powercuts kills fulldisk wheelhouse fuzz storm outage clean

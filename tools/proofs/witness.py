@@ -62,7 +62,7 @@ class Witness:
         self.faults: list[str] = []
         self.state: dict[str, Any] = {}
         self.counters: dict[str, int] = {}
-        self.events: list[dict[str, Any]] = []
+        self.events: list[tuple[int, dict[str, Any]]] = []  # (arrived_ns, payload)
         self.acks: dict[str, dict[str, Any]] = {}
         self.highest_seq = 0
         self.duplicates = 0
@@ -137,7 +137,7 @@ class Witness:
         elif kind == "ack":
             self.acks[payload["cmd_id"]] = payload
         elif kind == "event":
-            self.events.append(payload)
+            self.events.append((now_ns, payload))
         elif kind == "counters":
             for name in ("total", "pass", "fail", "not_inspected"):
                 if payload.get(name, 0) < self.counters.get(name, 0):

@@ -17,6 +17,7 @@ class Reserve:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._given_bytes = 0
         self.spent = False
 
     def full(self, error: Exception) -> bool:
@@ -35,6 +36,8 @@ class Reserve:
                 self.spent = False
                 return
             free = shutil.disk_usage(self._path.parent).free
+            if free < 2 * self._given_bytes:  # what was given back is not room that somebody made
+                return
             size = min(RESERVE_BYTES, free // SHARE)
             if size < LEAST_BYTES:
                 return
@@ -49,12 +52,13 @@ class Reserve:
             except OSError:
                 unfinished.unlink(missing_ok=True)
                 return
-            self.spent = False
+            self.spent, self._given_bytes = False, 0
 
     def spend(self) -> bool:
         """Give it back; True when that freed anything. Never raises."""
         first, self.spent = not self.spent, True
         try:
+            self._given_bytes = self._path.stat().st_size
             self._path.unlink()
         except OSError:
             return False
