@@ -125,6 +125,7 @@ wheelhouse: ## all packages and Inspector itself as files in build/wheelhouse, f
 
 clean: ## removes what was made, .venv too
 	@$(MAKE) -s -C tools/virtual_camera clean
+	@$(MAKE) -s -C tools/faulty_disk clean
 	@rm -rf .venv build htmlcov .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache .make-* *.egg-info
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
