@@ -34,17 +34,23 @@ def head_of(connection: sqlite3.Connection) -> tuple[int, str]:
     return (0, FIRST) if row is None else (int(row[0]), str(row[1]))
 
 
-def append(connection: sqlite3.Connection, who: str, what: str, old: str, new: str) -> None:
-    """Put a row at the end of the chain. Raises sqlite3.Error."""
+def append(connection: sqlite3.Connection, who: str, what: str, old: str, new: str) -> str:
+    """Put a row at the end of the chain; returns "number digest", the new head. Raises sqlite3.Error."""
     who, what, old, new = (text.encode("utf-8", "replace").decode() for text in (who, what, old, new))
     last, previous = head_of(connection)
     n, utc = last + 1, utc_now()
     digest = digest_of(n, utc, who, what, old, new, previous)
     connection.execute("INSERT INTO audit VALUES(?,?,?,?,?,?,?,?)", (n, utc, who, what, old, new, previous, digest))
     connection.execute("INSERT OR REPLACE INTO meta VALUES(?, ?)", (HEAD, f"{n} {digest}"))
+    return f"{n} {digest}"
 
 
-def problems_of(connection: sqlite3.Connection) -> list[str]:
+def head_file(path: Path) -> Path:
+    """Where the head of the chain is kept outside the ledger at ``path``."""
+    return path.with_suffix(".audit")
+
+
+def problems_of(connection: sqlite3.Connection, path: Path) -> list[str]:
     """What is wrong with the chain: the first row that is broken, a tail that is missing. Raises sqlite3.Error."""
     expected, previous = 1, FIRST
     for row in connection.execute("SELECT n, utc, who, what, old, new, previous, digest FROM audit ORDER BY n"):
@@ -56,13 +62,25 @@ def problems_of(connection: sqlite3.Connection) -> list[str]:
         if digest_of(*row[:7]) != digest:
             return [f"audit: row {n} was changed after it was written"]
         expected, previous = n + 1, digest
-    head = connection.execute("SELECT value FROM meta WHERE key = ?", (HEAD,)).fetchone()
-    said = str(head[0]) if head else f"0 {FIRST}"
+    row = connection.execute("SELECT value FROM meta WHERE key = ?", (HEAD,)).fetchone()
+    said = str(row[0]) if row else f"0 {FIRST}"
     if said != f"{expected - 1} {previous}":
         return [f"audit: it ends with row {expected - 1}, but row {said.split()[0]} has been written"]
-    return []
+    return _outside(connection, path, expected - 1)
+
+
+def _outside(connection: sqlite3.Connection, path: Path, last: int) -> list[str]:
+    """The head outside may be behind by what a power cut took, but the chain must go through it."""
+    try:
+        n, digest = head_file(path).read_text("ascii").split()
+        row = connection.execute("SELECT digest FROM audit WHERE n = ?", (int(n),)).fetchone()
+    except (OSError, ValueError):
+        return []
+    if row is None:
+        return [f"audit: it ends with row {last}, but {head_file(path).name} knows that row {n} has been written"]
+    return [] if row[0] == digest else [f"audit: row {n} is not the one that {head_file(path).name} knows"]
 
 
 def verify_audit(path: Path) -> list[str]:
     """What is wrong with the audit of the ledger at ``path``; nothing when it is whole. Raises StorageFault."""
-    return read_only(path, problems_of)
+    return read_only(path, lambda c: problems_of(c, path))

@@ -216,7 +216,7 @@ class Ledger:
     # --- who changed what ----------------------------------------------------------------------------
     async def audit(self, who: str, what: str, old: str = "", new: str = "") -> None:
         """Note at the end of the chain who changed what, from what to what. Raises StorageFault."""
-        await self._write(lambda c: audit.append(c, who, what, old, new))
+        await self._audited(lambda c: audit.append(c, who, what, old, new))
 
     async def configuration(self, digest: str, content: str, who: str = "station") -> None:
         """A configuration is in force from now on: kept whole, and an audit row when it differs from the last.
@@ -224,15 +224,23 @@ class Ledger:
         ``content`` is JSON text. Raises StorageFault.
         """
 
-        def work(c: sqlite3.Connection) -> None:
+        def work(c: sqlite3.Connection) -> str:
             before = reading.meta_of(c, IN_FORCE) or ""
             if before == digest:
-                return
+                return ""
             c.execute("INSERT OR IGNORE INTO configuration VALUES(?, ?, ?)", (digest, utc_now(), content))
             c.execute("INSERT OR REPLACE INTO meta VALUES(?, ?)", (IN_FORCE, digest))
-            audit.append(c, who, "configuration", before, digest)
+            return audit.append(c, who, "configuration", before, digest)
 
-        await self._write(work)
+        await self._audited(work)
+
+    async def _audited(self, work: Callable[[sqlite3.Connection], str]) -> None:
+        heads: list[str] = []
+        await self._write(lambda c: heads.append(work(c)))
+        if heads[-1]:
+            with contextlib.suppress(RuntimeError, OSError):  # shut meanwhile; the head in the ledger is there
+                file = audit.head_file(self._path)
+                await asyncio.get_running_loop().run_in_executor(self._readers, file.write_text, heads[-1] + "\n")
 
     # --- the outbox ----------------------------------------------------------------------------------
     async def outbox(self, after: int, limit: int) -> list[Waiting]:

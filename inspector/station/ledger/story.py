@@ -105,6 +105,6 @@ def changes(path: Path, limit: int) -> tuple[list[Change], list[str]]:
             " LEFT JOIN configuration AS k ON a.what = 'configuration' AND k.digest = a.new ORDER BY a.n DESC LIMIT ?",
             (limit,),
         ).fetchall()
-        return [Change(*r) for r in reversed(rows)], problems_of(c)
+        return [Change(*r) for r in reversed(rows)], problems_of(c, path)
 
     return read_only(path, work)
