@@ -424,9 +424,5 @@ class PlcLink:
         return sent
 
     def _may_answer_on(self, topic: str) -> bool:
-        """A response topic inside our own tree could forge a verdict or a command: not there."""
-        return (
-            0 < len(topic) <= 200
-            and not any(c in topic for c in "+#\0")
-            and not topic.startswith(("$", self._topics.base + "/"))
-        )
+        """A response topic in a station's tree, ours or another's, could forge a verdict or a command: not there."""
+        return 0 < len(topic) <= 200 and not any(c in topic for c in "+#\0") and not topic.startswith(("$", "vis/"))
