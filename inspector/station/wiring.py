@@ -425,6 +425,9 @@ class Station:
         if self.scada is not None:
             self.scada.verdict(verdict, t_ms)
         self._history.add(verdict, t_ms)
+        if verdict.part.trigger.golden:  # it says nothing about the production
+            self._changed()
+            return
         self.health.told(verdict, self.judge.loaded.mm_per_px if self.judge.loaded else 0.0)
         limit = self.judge.loaded.stop_line if self.judge.loaded else 0
         code, row = self._history.same_code

@@ -125,10 +125,10 @@ class World:
         return True
 
     # what tests do
-    def trigger(self, deadline_ms: int = 2000, refused: InspectionFault | None = None) -> Part:
+    def trigger(self, deadline_ms: int = 2000, refused: InspectionFault | None = None, golden: Any = "") -> Part:
         part_id = f"P{self.ledger.next_seq}"
         trigger = Trigger(part_id, f"c{part_id}", time.monotonic_ns(), "2026-01-01T00:00:00.000Z", "mqtt", deadline_ms)
-        return self.line.trigger(trigger, refused)
+        return self.line.trigger(replace(trigger, golden=golden), refused)
 
     async def rest(self, count: int) -> list[tuple[int, str, int]]:
         end = asyncio.get_running_loop().time() + 10
@@ -350,3 +350,27 @@ async def test_records_are_sent_again_from_the_oldest_after_an_outage(world: Wor
     while world.outbox.depth != 22:
         await asyncio.sleep(0.01)
     outbox.cancel()
+
+
+@pytest.mark.parametrize("expect", ["PASS", "FAIL"])
+async def test_a_golden_part_is_told_as_one_whatever_was_found(world: World, expect: Any) -> None:
+    world.trigger(golden=expect)
+    await world.rest(1)
+    told, found = world.told[0], world.found[0]
+    assert (told.outcome, told.code) == (Outcome.NOT_INSPECTED, 502)
+    assert (found.outcome, found.code, found.part) == (Outcome.PASS, 0, told.part)
+    row = await world.ledger.get(told.part.seq)
+    assert row is not None and (row.outcome, row.code) == ("NOT_INSPECTED", 502)
+    assert world.ledger.counters.get("golden") == 1
+    assert not {"total", "PASS", "NOT_INSPECTED"} & {name for name, n in world.ledger.counters.items() if n}
+
+
+async def test_a_golden_part_that_was_not_judged_in_time_is_told_as_one_and_its_late_verdict_never(
+    world: World,
+) -> None:
+    world.takes_s = 0.3
+    part = world.trigger(deadline_ms=50, golden="PASS")
+    await world.rest(1)
+    assert (world.told[0].code, world.found[0].code) == (502, 300)
+    await world.line.late(Verdict(part, Outcome.PASS, 0, "Good", checks=(Check("lid", CheckOutcome.PASS),)))
+    assert not world.ledger.counters.get("late")
