@@ -154,6 +154,7 @@ class Connection:
         self._started = time.monotonic()
         self._reached_at = self._up_since = 0.0
         self._over = False
+        self._told_off = False
         self._dialling = False
         self._sock: socket.socket | None = None
         self._tick: asyncio.TimerHandle | None = None
@@ -460,6 +461,9 @@ class Connection:
             self._events.append((self._tell, (self._owner.acked, self, known[0], reason.value)))
 
     def _on_disconnect(self, _client: Any, _data: Any, flags: Any, reason: ReasonCode, _props: Any) -> None:
+        if self._told_off:
+            return  # paho says it twice: when the broker's word came, and when it found the socket closed
+        self._told_off = True
         failure = self._client.failure
         if flags.is_disconnect_packet_from_server:
             self.closed_by_broker, self.taken_over = True, reason.value == TAKEN_OVER

@@ -108,9 +108,7 @@ async def make_station() -> AsyncIterator[Callable[..., Station]]:
 Make = Callable[..., Any]
 
 
-async def test_everything_arrives_as_the_contract_says(
-    broker: Broker, make_station: Make, make_peer: Make
-) -> None:
+async def test_everything_arrives_as_the_contract_says(broker: Broker, make_station: Make, make_peer: Make) -> None:
     station = await make_station(broker.port).up()
     peer = make_peer(broker.port, "vis/#")
     link = station.link
@@ -409,18 +407,14 @@ async def test_records_in_flight_are_limited_and_results_have_room(
         ({"cert_file": "text", "key_file": "text"}, "need ca_file"),
     ],
 )
-async def test_files_that_cannot_be_used_are_named(
-    tmp_path: Path, settings: dict[str, str], words: str
-) -> None:
+async def test_files_that_cannot_be_used_are_named(tmp_path: Path, settings: dict[str, str], words: str) -> None:
     (tmp_path / "text").write_text("no certificate")
     config = PlcConfig.model_validate({key: tmp_path / name for key, name in settings.items()})
     with pytest.raises(LinkError, match=words):
         PlcLink(config, TOPICS, Listener(), asyncio.get_running_loop())
 
 
-async def test_a_broker_that_refuses_mqtt_5_is_told_and_tried_again(
-    broker: Broker, make_station: Make
-) -> None:
+async def test_a_broker_that_refuses_mqtt_5_is_told_and_tried_again(broker: Broker, make_station: Make) -> None:
     station = make_station(broker.port, version="5", keepalive_s=2)
     station.link.start()
     await until(lambda: station.listener.warned("connect_failed"))

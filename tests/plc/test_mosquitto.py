@@ -94,10 +94,7 @@ async def test_an_access_list_that_forbids_results_is_noticed(
     assert station.link.result(b"x", 1)
     assert station.link.record(1, b"x")
     await until(lambda: len(station.listener.warned("not_authorised")) == 2)
-    assert (
-        station.listener.warned("not_authorised")[0]
-        == "the broker refused a message on result: not authorised"
-    )
+    assert station.listener.warned("not_authorised")[0] == "the broker refused a message on result: not authorised"
     assert station.listener.acked == [], "a record that was refused is not delivered"
     assert station.link.connected
 
@@ -193,9 +190,7 @@ async def test_a_verdict_does_not_outlive_its_deadline_at_the_broker(
     assert got == ["record", "fresh"]
 
 
-async def test_a_command_of_a_megabyte_is_cut(
-    make_mosquitto: MakeBroker, make_station: Make, make_peer: Make
-) -> None:
+async def test_a_command_of_a_megabyte_is_cut(make_mosquitto: MakeBroker, make_station: Make, make_peer: Make) -> None:
     broker = make_mosquitto()
     station = await make_station(broker.port).up()
     peer: Peer = make_peer(broker.port)
