@@ -7,6 +7,7 @@ message or dies; it never goes on with a recipe that it could not load.
 from __future__ import annotations
 
 import argparse
+import gc
 import logging
 import sys
 import traceback
@@ -124,6 +125,9 @@ class JudgeProcess:
             _log.error("loading %s broke: %s", path, traceback.format_exc())
             return f"{path}: loading broke: {type(error).__name__}: {error}"
         _warm_up(recipe)
+        gc.unfreeze()  # a recipe that was dropped may lie there
+        gc.collect()
+        gc.freeze()  # what is here now stays: no collection looks through it again while a part waits
         return recipe
 
     def _load(self, path: str) -> Loaded | LoadFailed:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 import secrets
@@ -240,6 +241,8 @@ class Station:
             self.control.changeover.no_recipe(f"there is no recipe {number} in {self.config.recipes}")
         else:
             await self.control.changeover.first(number, path)
+        gc.collect()
+        gc.freeze()  # what is here now stays: no collection looks through it again while a part waits
         self._notify.send(READY=1, STATUS=self._status_line())
 
     async def _shut(self) -> None:
