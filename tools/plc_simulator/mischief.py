@@ -68,7 +68,8 @@ class Mischief:
         self._disturbed_ns = 0
         self._now_ns = 0
         self._state: dict[str, Any] = {}
-        self._due = {"any": 0, "change": 0, "golden": 0, "start": 0, "clear": 0}
+        self._due = {"any": 0, "change": 0, "golden": 0, "start": 0, "clear": 0, "repair": 0}
+        self._repair = ""  # what the golden part that failed must be
         self._kinds: list[Callable[[], None]] = [
             self._send_again, self._send_again, self._other_content, self._garbled, self._not_json, self._get,
             self._get_unknown, self._no_recipe, self._stop, self._selftest, self._retained,
@@ -79,7 +80,7 @@ class Mischief:
         """What is due is sent, what waits too long is found."""
         if not self._due["any"]:
             self._due = {name: now_ns + self._gap_ns(name) for name in ("any", "change", "golden")}
-            self._due |= {"start": 0, "clear": 0}
+            self._due |= {"start": 0, "clear": 0, "repair": 0}
         self._now_ns = now_ns
         heard = self._watch.heartbeat_ns
         if not self._watch.link or heard is None or now_ns - heard > SILENT_NS:
@@ -102,12 +103,13 @@ class Mischief:
 
     def before(self, good: bool, now_ns: int) -> None:
         """A part comes before the camera: it may become the golden part."""
-        failed = self._state.get("code") == 501 and now_ns >= self._due["golden"] - AGAIN_NS
-        wanted = self._rates.golden_every_s and now_ns >= self._due["golden"]
-        if not self._watch.link or self._golden_open or not (wanted or (failed and self._rates.golden_every_s)):
-            return
-        self._due["golden"] = now_ns + (2 * AGAIN_NS if failed else self._gap_ns("golden"))
         expect = "PASS" if good else "FAIL"
+        # the station is not ready until the golden part that failed has been shown again and passed
+        failed = self._state.get("code") == 501 and self._repair in ("", expect)
+        due = now_ns >= self._due["repair" if failed else "golden"]
+        if not self._watch.link or self._golden_open or not due or not self._rates.golden_every_s:
+            return
+        self._due["golden"], self._due["repair"] = now_ns + self._gap_ns("golden"), now_ns + AGAIN_NS
         cmd_id = self._ask("golden", {"expect": expect}, ("done", "refused"), check=self._golden_found)
         self._golden = (cmd_id, "")
 
@@ -254,6 +256,10 @@ class Mischief:
     def _golden_found(self, ack: dict[str, Any]) -> str:
         accepted, self._golden_open = self._golden_open, False
         found = ack.get("found")
+        if ack["phase"] == "done":
+            self._repair = ""
+        elif ack["code"] == 501 and ack["text"].startswith("expected "):
+            self._repair = ack["text"].split()[1].rstrip(",")
         if ack["phase"] == "done" and (not accepted or found not in ("PASS", "FAIL")):
             return f"done, found {found!r}"
         return ""
