@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import select
 import socket
 import ssl
 from dataclasses import dataclass
@@ -14,6 +16,7 @@ Version = Literal["auto", "5", "3.1.1"]
 CONNECT_TIMEOUT_S = 5.0  # for each address of the broker's name, and for the TLS handshake
 # sent data TCP has no answer to for so long: a pulled cable; the kernel drops the connection and the data
 USER_TIMEOUT_MS = 1000
+REFUSAL_WAIT_S = 0.2
 PASSWORD_MAX_BYTES = 1024
 
 
@@ -82,11 +85,27 @@ def open_socket(address: Address) -> socket.socket:
         if address.tls is not None:
             sock = address.tls.wrap_socket(sock, server_hostname=address.host, do_handshake_on_connect=False)
             sock.do_handshake()
+            _hear_refusal(sock)
         sock.setblocking(False)
     except BaseException:
         sock.close()
         raise
     return sock
+
+
+def _hear_refusal(sock: ssl.SSLSocket) -> None:
+    """In TLS 1.3 the broker looks at our certificate when the handshake is over for us: its word on that is waited
+    for here, or sending would only find a closed socket. A content broker answers at once, with a session ticket.
+    """
+    if sock.version() != "TLSv1.3":
+        return
+    select.select([sock], [], [], REFUSAL_WAIT_S)
+    sock.setblocking(False)
+    try:
+        if sock.recv(1) == b"":
+            raise ConnectionResetError(errno.ECONNRESET, "the broker closed it after the TLS handshake")
+    except ssl.SSLWantReadError:
+        pass
 
 
 ALERTS = {
@@ -106,6 +125,8 @@ def sentence(error: BaseException) -> str:
     """What went wrong with a socket, in words for people."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"the broker's certificate is not accepted: {error.verify_message} (ca_file says whom to trust)"
+    if isinstance(error, ssl.SSLEOFError):
+        return "the broker closed it during the TLS handshake"
     if isinstance(error, ssl.SSLError):
         reason = (error.reason or str(error)).upper().replace(" ", "_")
         return next((words for alert, words in ALERTS.items() if alert in reason), f"TLS: {error.reason or error}")

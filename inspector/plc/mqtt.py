@@ -476,8 +476,8 @@ class Connection:
         else:
             self.closed_by_broker = reason.value == UNSPECIFIED
             why = "the broker closed it" if self.closed_by_broker else str(reason)
-            if self.closed_by_broker and not self.answered:
-                why += " before it answered: another MQTT version, or a port for TLS?"
+        if self.closed_by_broker and not self.answered:
+            why = "the broker closed it before it answered: another MQTT version, or a port for TLS?"
         self._events.append((self._end, (f"{'connection lost' if self.told_up else NO_CONNECTION}: {why}",)))
 
     def _on_socket_close(self, _client: Any, _data: Any, sock: Any) -> None:

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-import socket
-import ssl
 import subprocess
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import paho.mqtt.client as mqtt
 import pytest
@@ -215,58 +212,3 @@ async def test_a_frozen_broker_counts_as_an_outage_and_its_queue_stays_its_own(
     await until(lambda: peer.on("result"))
     assert [m.payload for m in peer.on("result")] == [b"fresh"]
     assert [m.payload for m in peer.on("state") if m.retain] == [OFFLINE], "the will of the lost connection"
-
-
-async def test_tls_with_certificates_on_both_sides(
-    make_mosquitto: MakeBroker, make_station: Make, tmp_path: Path
-) -> None:
-    if shutil.which("openssl") is None:
-        pytest.skip("openssl is not installed")
-
-    def openssl(*words: str) -> None:
-        subprocess.run(["openssl", *words], cwd=tmp_path, check=True, capture_output=True, timeout=30)
-
-    key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
-    for ca in ("ca", "strange"):
-        openssl(
-            "req",
-            "-x509",
-            *key,
-            "-keyout",
-            f"{ca}.key",
-            "-out",
-            f"{ca}.pem",
-            "-days",
-            "2",
-            "-subj",
-            f"/CN={ca}",
-        )
-    (tmp_path / "names").write_text("subjectAltName=IP:127.0.0.1\n")
-    for who in ("broker", "station"):
-        openssl("req", *key, "-keyout", f"{who}.key", "-out", f"{who}.csr", "-subj", f"/CN={who}")
-        openssl(
-            "x509", "-req", "-in", f"{who}.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial",
-            "-out", f"{who}.pem", "-days", "2", "-extfile", "names",
-        )  # fmt: skip
-    for file in tmp_path.glob("*.key"):
-        file.chmod(0o600)
-    broker = make_mosquitto(
-        "allow_anonymous true\n",
-        f"cafile {tmp_path}/ca.pem\ncertfile {tmp_path}/broker.pem\nkeyfile {tmp_path}/broker.key\n"
-        "require_certificate true\n",
-    )
-    ours: dict[str, Any] = {"cert_file": tmp_path / "station.pem", "key_file": tmp_path / "station.key"}
-    station = await make_station(broker.port, ca_file=tmp_path / "ca.pem", **ours).up()
-    assert station.link.result(b"x", 1)
-    assert isinstance(station.client.socket(), ssl.SSLSocket)
-    station.client.socket().shutdown(socket.SHUT_RDWR)
-    await station.ups(2)
-
-    stranger = make_station(broker.port, ca_file=tmp_path / "strange.pem", **ours)
-    stranger.link.start()
-    await until(lambda: stranger.listener.warned("connect_failed"))
-    assert not stranger.link.connected
-    nobody = make_station(broker.port, ca_file=tmp_path / "ca.pem")
-    nobody.link.start()
-    await until(lambda: nobody.listener.warned("connect_failed"))
-    assert not nobody.link.connected
