@@ -24,7 +24,7 @@ LIMIT_S = 10.0  # each of cameras and judge
 LEDGER_LIMIT_S = 2.0
 RETRY_S = 10.0  # after one that failed
 PAUSE_S = 2.0  # so long without a part is a pause of the line
-LEAST_FREE_MB = 20  # room for some ten thousand verdicts
+LEAST_FREE_KB = 128  # room for the next verdicts; that it gets scarce is said long before by an alarm
 EARLIEST = "2025-01-01"  # no clock of a station that runs this software can be before that
 MEMORY = "self_test"  # its key in the ledger's notes
 
@@ -127,11 +127,11 @@ class SelfTest:
 
     async def _disk(self) -> str:
         try:
-            free_mb = (await asyncio.to_thread(shutil.disk_usage, self._folder)).free / 1e6
+            free_kb = (await asyncio.to_thread(shutil.disk_usage, self._folder)).free // 1000
         except OSError as error:
             return f"{self._folder}: {error.strerror}"
-        text = f"{self._folder}: {free_mb:.0f} MB free, at least {LEAST_FREE_MB} MB are needed"
-        return "" if free_mb >= LEAST_FREE_MB else text
+        text = f"{self._folder}: {free_kb} kB free, at least {LEAST_FREE_KB} kB are needed"
+        return "" if free_kb >= LEAST_FREE_KB else text
 
     @staticmethod
     def _clock() -> str:
