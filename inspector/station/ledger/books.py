@@ -16,7 +16,14 @@ from inspector.parts import Part, Trigger, Verdict
 from inspector.station.ledger import audit, reading, writes
 from inspector.station.ledger.commands import Commands, Content
 from inspector.station.ledger.guard import SeqGuard
-from inspector.station.ledger.opening import WAL_KEPT_BYTES, check_beside, checked_whole, open_ledger
+from inspector.station.ledger.opening import (
+    WAL_KEPT_BYTES,
+    check_beside,
+    checked_whole,
+    is_damage,
+    mark_suspect,
+    open_ledger,
+)
 from inspector.station.ledger.reserve import Reserve
 from inspector.station.ledger.rows import SEQ_MAX, Answer, RecipeTag, Row, StorageFault, Waiting, utc_now
 from inspector.station.ledger.writer import Writer
@@ -76,6 +83,10 @@ class Ledger:
             self._writer.start(connection)
         except sqlite3.Error as error:
             connection.close()
+            if is_damage(error) and self.damaged is None:  # where the short check of a large file does not look
+                mark_suspect(self._path, str(error))
+                self._open()
+                return
             raise StorageFault(f"ledger {self._path} can't be written: {error}") from error
 
     def _start_from(self, connection: sqlite3.Connection) -> None:
@@ -90,6 +101,7 @@ class Ledger:
             self._next_seq = max(self._next_seq, self._guard.said + 1)
         if self._next_seq > SEQ_MAX:
             self._next_seq = 1
+        self._commands = Commands()
         self._commands.load(connection)
         attempts = connection.execute(
             "SELECT part_id, max(attempt) FROM part WHERE seq > ? GROUP BY part_id",
@@ -397,5 +409,5 @@ class Ledger:
         self._readers.shutdown(wait=False)
         if self._writer.running:
             with contextlib.suppress(OSError):
-                self._guard.keep(self._next_seq, 0)
+                self._guard.keep(self._next_seq - 1, 0)
         return self._writer.shut(limit_s, clean=clean)

@@ -45,7 +45,8 @@ def salvage(damaged: Path, into: sqlite3.Connection) -> None:
             end = time.monotonic() + LIMIT_S
             for table, which in _TABLES:
                 saved[table] = saved.get(table, 0) + _copy(source, into, table, which, end)
-            old.update(_readable(source, "SELECT name, value FROM counter"))
+            counters = _readable(source, "SELECT name, value FROM counter")
+            old.update((name, value) for name, value in counters if type(name) is str and type(value) is int)
         # a record whose part is lost can't be made
         into.execute("DELETE FROM outbox WHERE seq NOT IN (SELECT seq FROM part WHERE outcome IS NOT NULL)")
         _go_on_counting(into, old)
