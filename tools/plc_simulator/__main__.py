@@ -15,6 +15,7 @@ from typing import Any
 from tools.plc_simulator import books
 from tools.plc_simulator.book import Book, Row
 from tools.plc_simulator.ears import JsonEar
+from tools.plc_simulator.host import Host
 from tools.plc_simulator.line import Line, NotReady, Settings
 from tools.plc_simulator.mischief import Mischief, Rates
 from tools.plc_simulator.pictures import Order, PictureError, Pictures
@@ -58,10 +59,11 @@ def main(arguments: list[str] | None = None) -> int:
     signal.signal(signal.SIGINT, stop)
     trouble = ""
     records = Records(host, port, wire.base, options.records) if options.records else None
+    scada = Host(host, port, options.host) if options.host else None
     try:
         line.run()
-        if records is not None:
-            _drain(line, records, witness, options.drain_s)
+        if records is not None or scada is not None:
+            _drain(line, records, scada, options.drain_s)
     except (NotReady, PictureError) as error:
         trouble = str(error)
         print(f"plc_simulator: {trouble}", file=sys.stderr)
@@ -69,6 +71,10 @@ def main(arguments: list[str] | None = None) -> int:
         book.extra["trouble"] = trouble
         if mischief is not None:
             book.extra["mischief"] = mischief.summary()
+        if scada is not None:
+            scada.compare(witness.by_seq)
+            scada.close()
+            book.extra["sparkplug"] = scada.summary()
         if records is not None:
             book.extra["records"] = records.summary()
             book.records = records.by_seq
@@ -80,9 +86,10 @@ def main(arguments: list[str] | None = None) -> int:
     print(book.text())
     print(f"Book: {options.book}", flush=True)
     texts = [*witness.texts, *(f"record: {text}" for text in (records.texts if records else ()))]
+    texts += [f"sparkplug: {text}" for text in (scada.texts if scada else ())]
     for text in texts[:20]:
         print(f"  fault: {text}"[:200])
-    faults = witness.faults.total() + (records.faults.total() if records else 0)
+    faults = witness.faults.total() + sum(one.faults.total() for one in (records, scada) if one)
     if options.ledger_csv is not None:
         faults += _compare(options)
     return 0 if book.consistent and book.dangerous_count == 0 and not trouble and not faults else 1
@@ -98,12 +105,15 @@ def _mischief(options: argparse.Namespace, wire: Wire, line: Line) -> Mischief |
     return mischief
 
 
-def _drain(line: Line, records: Records, witness: Witness, limit_s: float) -> None:
-    """Until the records have come as far as the results and nothing more comes."""
-    end = time.monotonic() + limit_s
+def _drain(line: Line, records: Records | None, scada: Host | None, limit_s: float) -> None:
+    """Until records and SCADA have come as far as the results and nothing more comes."""
+    witness, end = line.witness, time.monotonic() + limit_s
     while time.monotonic() < end and not line.halt:
         line.listen(0.5)
-        if records.highest >= witness.highest and time.monotonic() - records.last_came > QUIET_S:
+        behind = records is not None and (
+            records.highest < witness.highest or time.monotonic() - records.last_came < QUIET_S
+        )
+        if not behind and not (scada is not None and scada.missing(witness.by_seq)):
             return
 
 
@@ -198,6 +208,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--recipes", type=int, nargs=2, default=(1, 2), metavar="N", help="the recipes to change between")
     add("--tolerance-ms", type=_number(0, 60000, int), default=500, help="an answer later than that is stale")
     add("--records", default="", metavar="CLIENT", help="hear the records too, with this client id and a kept session")
+    add("--host", default="", metavar="NAME", help="be a Sparkplug host application of that name as well")
     add("--drain-s", type=_number(0, 3600), default=30.0, help="most time for records that are still to come")
     add("--ledger-csv", type=Path, metavar="FILE", help="compare the books with the station's export at the end")
     add("--export", metavar="COMMAND", help="makes that file first")

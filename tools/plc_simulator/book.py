@@ -35,6 +35,7 @@ class Row:
     decision: str  # pass | reject
     by: str  # verdict | rule
     why: str
+    cfg: str = ""  # short form of the configuration that judged
     after_gate: str = ""  # a verdict that came after the part had gone
 
 
@@ -85,6 +86,7 @@ class Book:
             "pass" if decision.passed else "reject",
             decision.by,
             decision.why,
+            answer.cfg if answer else "",
         )
         self.rows.append(row)
         self.decided += 1

@@ -105,6 +105,8 @@ def _part(part: dict[str, Any], rows: list[dict[str, str]], found: Comparison) -
     theirs = (part["verdict"], part["code"], part["seq"], name)
     if ours != theirs:
         differ(f"{name}: the PLC got {theirs}, the ledger has {ours}")
+    if part.get("cfg") and part["cfg"] != row.get("config", part["cfg"])[:8]:
+        differ(f"{name}: the PLC was told configuration {part['cfg']}, the ledger has {row['config']}")
 
 
 def _records(records: dict[str, list[Any]], by_seq: dict[int, dict[str, str]], found: Comparison) -> None:

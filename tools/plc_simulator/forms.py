@@ -115,6 +115,8 @@ def _together(topic: str, tree: dict[str, Any]) -> list[str]:
     if topic in ("result", "record"):
         if (tree["verdict"] == "PASS") != (tree["code"] == 0):
             odd.append(f"{tree['verdict']} with code {tree['code']}")
+        if tree["verdict"] != "NOT_INSPECTED" and not tree.get("cfg", tree.get("config", "-")):
+            odd.append(f"{tree['verdict']} without a configuration")
         if tree["seq"] < 1 or tree["attempt"] < 1:
             odd.append("seq and attempt begin at 1")
     elif topic == "state":

@@ -38,6 +38,7 @@ PAUSE_S = (4.0, 12.0)
 GATE_MS = 1500
 DEADLINE_MS = 300
 CLOCK_S = 3600.0
+HOST = "scada"
 EXPORT_LIMIT_S = 300
 
 
@@ -154,6 +155,7 @@ def run(given: argparse.Namespace) -> tuple[list[Strike], int, World]:
     settings = cheap.settings(stage)
     images, truth = cheap.pictures(stage / "parts")
     link_port = given.port + 1
+    settings["plc"] = {"sparkplug": {"group": "plant", "node": "storm", "primary_host": HOST}}
     world = World(
         port=given.port, identity="command", recipe=1, folder=folder, broker="mosquitto", link_port=link_port,
         sensor=cheap.SENSOR, settings=settings,
@@ -169,6 +171,7 @@ def run(given: argparse.Namespace) -> tuple[list[Strike], int, World]:
                 "--deadline-ms", str(DEADLINE_MS), "--gate-ms", str(GATE_MS),
                 "--vary-speed", "0.1", "--stop-belt", "60", "--records", "storm-mes", "--drain-s", "60",
                 "--mischief", str(given.mischief), "--change-every", "25", "--golden-every", "20",
+                "--host", HOST,
             ]  # fmt: skip
             storm = Storm(world, proxy, disk, lens, given.seed)
             line = subprocess.Popen(line_command, cwd=ROOT, env=world.environment, stdin=subprocess.DEVNULL)
@@ -302,6 +305,7 @@ def report(
         f"Records: {records.get('records', 0)} came ({records.get('late_records', 0)} of them late verdicts), "
         f"{records.get('repeated', 0)} repeats, {sums['records_missing']} missing, "
         f"faults {records.get('faults') or 0}.",
+        f"Sparkplug: {_sparkplug(summary.get('sparkplug', {}))}.",
         f"Of the parts without a message {sums['never_reached_the_station']} never reached the station, "
         f"{sums['not_told_but_in_the_ledger']} are in its ledger.",
         "",
@@ -310,6 +314,11 @@ def report(
         else f"**The books differ** ({len(found.differences)}): " + "; ".join(found.differences[:10]),
     ]
     return "\n".join(lines)
+
+
+def _sparkplug(sums: dict[str, Any]) -> str:
+    told = [f"{n} {what}" for what, n in sums.items() if isinstance(n, int)]
+    return ", ".join([*told, f"faults {sums.get('faults') or 0}"])
 
 
 if __name__ == "__main__":
