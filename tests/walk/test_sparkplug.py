@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from inspector.station.ledger import verify_audit
+from inspector.station.ledger import read_only, verify_audit
 from tests.acquire.rig import write_yaml
 from tests.plc.peers import MOSQUITTO, Broker, free_port, wait_for
 from tests.plc.sparkplug.host import Host
@@ -102,8 +102,26 @@ def test_scada_orders_and_is_answered(plant: Plant) -> None:
     for name in ("trigger", "golden", "get", "ack"):
         refused = plant.order(Id="6", Name=name)
         assert (refused["Command/AnswerPhase"], refused["Command/AnswerCode"]) == ("refused", 400)
+    assert plant.order(Id="7", Name="selftest")["Command/AnswerPhase"] == "done"
     assert not [a for a in plc.of("ack") if a["cmd_id"].startswith("sp:")]  # the PLC is not told of them
+
+    def changes() -> list[tuple[str, str]]:
+        return read_only(plant.walk.ledger, lambda c: c.execute("SELECT who, what FROM audit").fetchall())
+
+    wait_for(lambda: ("sparkplug:sp:7", "selftest") in changes(), LIMIT_S, "the log of changes")
+    by_scada = [(who, what) for who, what in changes() if who.startswith("sparkplug") and what != "configuration"]
+    wanted = ["stop", "start", "recipe", "recipe", "recipe", "selftest"]  # each once
+    assert by_scada == [(f"sparkplug:sp:{id}", what) for id, what in zip((1, 2, 3, 4, 5, 7), wanted, strict=True)]
     plant.walk.calm()
+
+
+def test_a_golden_part_is_no_product(plant: Plant) -> None:
+    plc = plant.walk.plc
+    plc.ask("golden", expect="PASS")
+    seq = plc.inspect()["seq"]
+    plant.wait_seq(seq)
+    (told,) = [one.values for one in plant.host.of("DDATA") if one.values.get("Result/Seq") == seq]
+    assert (told["Result/Verdict"], told["Result/Code"]) == (3, 502)
 
 
 def test_what_scada_missed_is_told_as_history(plant: Plant) -> None:
