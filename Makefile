@@ -117,6 +117,10 @@ fulldisk: ## a full disk under a running line, in three sizes (root: it mounts t
 	@sh tools/setup.sh
 	@$(RUN) -m tools.proofs.full_disk --write
 
+search: ## one part among 1,000,000, also while the station writes
+	@sh tools/setup.sh
+	@$(RUN) -m tools.proofs.search --write
+
 wheelhouse: ## all packages and Inspector itself as files in build/wheelhouse, for a computer without network
 	@sh tools/setup.sh
 	@rm -rf build/wheelhouse
@@ -129,4 +133,4 @@ clean: ## removes what was made, .venv too
 	@rm -rf .venv build htmlcov .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache .make-* *.egg-info
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.PHONY: help demo test setup lint coverage bench chaos identity cycles pace viky tiles repeatability screens asan faults powercuts kills fulldisk wheelhouse fuzz storm outage clean
+.PHONY: help demo test setup lint coverage bench chaos identity cycles pace viky tiles repeatability screens asan faults powercuts kills fulldisk search wheelhouse fuzz storm outage clean

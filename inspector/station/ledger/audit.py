@@ -73,7 +73,7 @@ def _outside(connection: sqlite3.Connection, path: Path, last: int) -> list[str]
     """The head outside may be behind by what a power cut took, but the chain must go through it."""
     try:
         n, digest = head_file(path).read_text("ascii").split()
-        if len(digest) < len(FIRST):  # torn by a power cut: nothing waits for this file
+        if len(digest) != len(FIRST) or not digest.isalnum():  # torn by a power cut: nothing waits for this file
             return []
         row = connection.execute("SELECT digest FROM audit WHERE n = ?", (int(n),)).fetchone()
     except (OSError, ValueError):

@@ -104,7 +104,7 @@ class Ledger:
         self._commands = Commands()
         self._commands.load(connection)
         attempts = connection.execute(
-            "SELECT part_id, max(attempt) FROM part WHERE seq > ? GROUP BY part_id",
+            "SELECT part_id, max(attempt) FROM part WHERE seq > ? GROUP BY +part_id",
             (self.highest_seq - ATTEMPTS_REMEMBERED,),
         )
         self._attempts.update(attempts.fetchall())
