@@ -72,3 +72,9 @@ async def test_a_tail_cut_off_together_with_its_note_is_noticed(path: Path) -> N
     tamper(path, "DELETE FROM audit WHERE n > 4", f"UPDATE meta SET value = '4 {last}' WHERE key = 'audit_head'")
     (problem,) = verify_audit(path)
     assert "row 6 has been written" in problem
+
+
+@pytest.mark.parametrize("torn", ["", "4", "4 0123456789abcdef", "4 0123456789abcdef" + "\0" * 49])
+async def test_a_head_outside_that_a_power_cut_tore_says_nothing(path: Path, torn: str) -> None:
+    path.with_suffix(".audit").write_text(torn, encoding="ascii")
+    assert verify_audit(path) == []

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import json
 import os
 import random
@@ -66,8 +67,10 @@ class Bookkeeper:
                 await self._part()
 
         await asyncio.gather(*(lane() for _ in range(LANES)))
+        self.say("got", "peace", given_up=self.ledger.given_up)
         beside.cancel()
-        await asyncio.gather(beside, return_exceptions=True)
+        with contextlib.suppress(asyncio.CancelledError):
+            await beside
 
     async def _part(self) -> None:
         chance = self._chance
@@ -123,11 +126,12 @@ class Bookkeeper:
         while True:
             number += 1
             await asyncio.sleep(0.005)
-            waiting = await self.ledger.outbox(0, 20)
-            ids = [w.id for w in waiting][: self._chance.randint(0, 20)]
-            if ids:
-                self.say("try", "sent", seqs=[w.seq for w in waiting][: len(ids)])
-                await self.ledger.outbox_done(ids)
+            waiting = await self.ledger.outbox(0, 100)
+            few = len(waiting) < self._keep // 3  # of more than ``keep`` the oldest would be given up
+            gone = waiting[: self._chance.randint(0, 20)] if few else waiting
+            if gone:
+                self.say("try", "sent", seqs=[w.seq for w in gone if not w.late])
+                await self.ledger.outbox_done([w.id for w in gone])
             if number % 3 == 0:
                 text = f"{os.getpid()}-{number}"
                 self.say("try", "meta", value=text)
@@ -143,7 +147,7 @@ class Bookkeeper:
                 self.say("got", "audit", text=text)
                 await self.ledger.remember(f"r{text}", "recipe", "8.1", text.encode())
                 self.say("got", "answer", cmd_id=f"r{text}", answer=text)
-            if number % 7 == 0:
+            if number % 7 == 0 and few:
                 self.say("try", "prune", keep=self._keep)
                 await self.ledger.prune(self._keep)
             if number % 10 == 0:

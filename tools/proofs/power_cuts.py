@@ -116,7 +116,7 @@ def report(honest: Tally, careless: Tally, normal: Tally, took_s: float, syncs: 
 
     def row(t: Tally) -> str:
         kinds = (t.bad_cuts["lost"], t.bad_cuts["corrupt"] + t.bad_cuts["unopened"])
-        others = sum(t.bad_cuts[k] for k in ("changed", "counters", "seq", "audit"))
+        others = sum(t.bad_cuts[k] for k in ("changed", "counters", "seq", "audit", "crashed"))
         return f"| {t.name} | {t.cuts} | {t.acknowledged:,} | {kinds[0]} | {t.most_lost} | {kinds[1]} | {others} |"
 
     head = "cuts with a loss | most lost in one | corrupt or not to be opened | other faults"
@@ -173,10 +173,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(text)
     if given.write:
         replace_section("powercuts", text)
+    if honest.bad_cuts:
+        print(f"cuts of an honest disk that broke something: {dict(honest.bad_cuts)}")
+    crashed = sum(tally.bad_cuts["crashed"] for tally in (honest, careless, normal))
+    if crashed:
+        print(f"{crashed} times the ledger's start ended in a bug")
     blind = not normal.bad_cuts["lost"] or not (careless.bad_cuts["lost"] and careless.bad_cuts["corrupt"])
     if blind:
         print("a negative control found nothing: the proof is blind")
-    return 1 if honest.bad_cuts or blind else 0
+    return 1 if honest.bad_cuts or blind or crashed else 0
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import sqlite3
 from collections import Counter
 from dataclasses import dataclass, field
@@ -11,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from inspector.station.ledger import Ledger, StorageFault, recount, verify_audit
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -95,6 +98,10 @@ class Promises:
     def _try_meta(self, m: dict[str, Any]) -> None:
         self._notes.append(m["value"])
 
+    def _got_peace(self, m: dict[str, Any]) -> None:
+        if m["given_up"]:
+            raise ValueError(f"{m['given_up']} records were given up: the work must leave room for all")
+
     def _got_meta(self, m: dict[str, Any]) -> None:
         self._noted = self._notes.index(m["value"])
 
@@ -102,7 +109,8 @@ class Promises:
     def broken(self, path: Path) -> Counter[str]:
         """Open the ledger as the station would and look. Counts what is wrong by kind; nothing is all right.
 
-        ``corrupt``: SQLite finds the file damaged, or the ledger moved it aside. ``unopened``: it can't be opened.
+        ``corrupt``: SQLite finds the file damaged, or the ledger moved it aside. ``unopened``: it can't be opened;
+        ``crashed``: by a bug.
         ``lost``: something acknowledged is missing. ``changed``: something stands there that was never written.
         ``counters``: not equal to a recount. ``audit``: the chain is broken. ``seq``: the next number was given before.
         """
@@ -110,8 +118,12 @@ class Promises:
         ledger = Ledger(path, station="vis/v1/proof/s", boot="ffff", sim=True)
         try:
             ledger.open()
-        except StorageFault:
+        except StorageFault as fault:
+            _log.critical("not opened: %s", fault)
             return Counter(unopened=1)
+        except Exception:
+            _log.critical("the ledger's start ended in a bug", exc_info=True)
+            return Counter(crashed=1)
         next_seq, damaged = ledger.next_seq, ledger.damaged
         self._remembers(ledger, wrong)
         if not ledger.shut(10.0):
