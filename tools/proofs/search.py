@@ -184,8 +184,8 @@ async def measure(path: Path, parts: int, count: int, starts: int) -> tuple[list
             for name, took in table
         ),
         "",
-        f"Goal: less than {GOAL_S:g} s for each search and story. Slowest: {slowest:.3f} s. The command's time is mostly",
-        "the start of Python, the same whatever the ledger holds.",
+        f"Goal: less than {GOAL_S:g} s for each search and story. Slowest: {slowest:.3f} s. The command's time is",
+        "mostly the start of Python, the same whatever the ledger holds.",
         f"Opened by the station in {opened_s:.2f} s, with the short check; the check of the whole file beside its",
         f"writing took {checked_s:.1f} s and found {damage or 'nothing'}. Commits of verdicts meanwhile: p50",
         f"{1000 * statistics.median(commits):.2f} ms, max {1000 * max(commits):.1f} ms ({len(commits)} parts).",
