@@ -175,7 +175,7 @@ class Fuzzer:
             if number % GOOD_EVERY == GOOD_EVERY - 1:
                 self._send_good()
             if measured and number % max(1, count // 20) == 0:
-                watch.look()
+                watch.look(self._number)
         self._wait(0)
         self._tally.seconds += time.monotonic() - began
         for retained in self._maker.kept_topics():  # the broker keeps what was sent with retain: clear it
@@ -240,19 +240,27 @@ class Watch:
     def __init__(self, pid: int) -> None:
         self._station = psutil.Process(pid)
         self.pids = self._now()
-        self.seen: list[tuple[float, float, float]] = []  # s, MB of the station, MB of its children
+        self.seen: list[tuple[int, float, float]] = []  # messages sent, MB of the station, MB of its children
 
     def _now(self) -> set[int]:
         return {self._station.pid, *(child.pid for child in self._station.children(recursive=True))}
 
-    def look(self) -> None:
+    def look(self, sent: int) -> None:
         children = sum(child.memory_info().rss for child in self._station.children(recursive=True))
-        self.seen.append((time.monotonic(), self._station.memory_info().rss / 1e6, children / 1e6))
+        self.seen.append((sent, self._station.memory_info().rss / 1e6, children / 1e6))
 
     def changed(self) -> str:
         """What is not as it was, "" when nothing is."""
         now = self._now()
         return "" if now == self.pids else f"processes were {sorted(self.pids)}, are {sorted(now)}"
+
+    def slope_mb(self) -> float:
+        """Of the station over the second half of the run, for 100,000 messages."""
+        half = self.seen[len(self.seen) // 2 :]
+        if len({row[0] for row in half}) < 2:
+            return 0.0
+        slope = statistics.linear_regression([row[0] for row in half], [row[1] for row in half]).slope
+        return float(slope * 100_000)
 
     def growth_mb(self) -> tuple[float, float]:
         """(Station, children): from the median of the first tenth to that of the last."""
@@ -354,7 +362,8 @@ def report(given: argparse.Namespace, fuzzer: Fuzzer, watch: Watch, faults: list
         f" {fuzzer.slow} malformed ones were answered at the deadline, because the disk took longer."
         f" {fuzzer.rows:,} triggers are on the books, counters and recount agree. One boot, the same processes from"
         f" beginning to end. Memory after the warm-up: the station {watch.seen[0][1]:.1f} MB, at the end"
-        f" {watch.seen[-1][1]:.1f} MB ({grown:+.1f}); its children {children:+.1f} MB.",
+        f" {watch.seen[-1][1]:.1f} MB ({grown:+.1f}), in the run's second half {watch.slope_mb():+.2f} MB for"
+        f" 100,000 messages; its children {children:+.1f} MB.",
     ]
     if faults:
         lines += ["", f"**{len(faults)} faults:**", *(f"- {fault[:200]}" for fault in faults[:20])]
