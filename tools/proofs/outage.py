@@ -91,7 +91,7 @@ class Belt:
             self._lens.show(0, self._pictures[number % len(self._pictures)], number)
             self.pulses[number] = time.monotonic()
             self._lens.pulse(0, 1)
-            due += 1 / self.rate
+            due = max(due, time.monotonic() - 0.5 / self.rate) + 1 / self.rate  # a belt that was held up can't catch up
 
     def set_count(self) -> None:
         """Tell the PLC's count until the station is ready. Raises SystemExit when it does not become so."""
