@@ -473,7 +473,9 @@ class Control:
 
     def reset_counters(self) -> None:
         """From now on they count from 0."""
-        self.counter_base = dict(self._ledger.counters)
+        base = dict(self._ledger.counters)
+        base["total"] = sum(base.get(outcome.value, 0) for outcome in Outcome)  # a part under way counts from now on
+        self.counter_base = base
         self.spawn(self._remember("counter_base", json.dumps(self.counter_base)))
 
     def _answer(
