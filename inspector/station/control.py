@@ -15,7 +15,7 @@ from typing import Any, Literal
 from inspector import __version__
 from inspector.codes import Code
 from inspector.config import StationConfig
-from inspector.parts import InspectionFault, Part, Trigger, Verdict
+from inspector.parts import InspectionFault, Outcome, Part, Trigger, Verdict
 from inspector.plc import contract
 from inspector.plc.compact import Twins, heartbeat_byte, id_complaint, parse_text, result_binary, result_text
 from inspector.plc.contract import CommandError, CountCommand, PackState, StationState, TriggerCommand
