@@ -76,6 +76,7 @@ class Counters:
     fail: int
     not_inspected: int
     late: int
+    golden: int = 0  # in no other total
 
 
 @dataclass(frozen=True, slots=True)

@@ -133,7 +133,7 @@ def status(verdict: Verdict | None = None, **changes: Any) -> dict[str, Any]:
         "state": "EXECUTE", "state_nr": 6, "ready": True, "code": 0, "text": "",
         "recipe": {"number": 1, "rev": 1, "name": "Machined plate", "sha": "a3f91c77"},
         "links": {"plc": {**ok, "quality": QUALITY}, "camera top": ok, "judge": {**ok, "text": "cpu"}, "archive": ok},
-        "counters": {"total": 4812, "pass": 4731, "fail": 78, "not_inspected": 3, "late": 0},
+        "counters": {"total": 4812, "pass": 4731, "fail": 78, "not_inspected": 3, "late": 0, "golden": 6},
         "codes": [{"code": 1210, "text": "Scratch on the face", "count": 41},
                   {"code": 1110, "text": "Left bore out of size", "count": 19},
                   {"code": 1120, "text": "Wall too thin", "count": 11}],
@@ -229,7 +229,7 @@ def odd(kind: str) -> dict[str, Any]:
     long = "A very long sentence about <what> [bold]went[/] wrong with the ram plate, "
     many = tuple(width(f"bore_{n:02d}", 6.0 + n / 100, 6.0, 0.2) for n in range(30))
     if kind == "no part yet":
-        zero = {"total": 0, "pass": 0, "fail": 0, "not_inspected": 0, "late": 0}
+        zero = {"total": 0, "pass": 0, "fail": 0, "not_inspected": 0, "late": 0, "golden": 0}
         slow, trend = {"p50": None, "p99": None}, {"now": 0, "history": [0] * 12}
         return status(
             recent=[], codes=[], counters=zero, recipe=None, links={}, latency_ms=slow, rejects_per_hour=trend
@@ -268,7 +268,7 @@ def odd(kind: str) -> dict[str, Any]:
         station = {**status()["station"], "name": long * 3}
         recipe = {"number": 32767, "rev": 999, "name": long * 3, "sha": "f" * 64}
         codes = [{"code": 9999, "text": long, "count": 10**9} for _ in range(10)]
-        counters = {"total": 10**12, "pass": 10**12, "fail": 10**9, "not_inspected": 10**9, "late": 0}
+        counters = {"total": 10**12, "pass": 10**12, "fail": 10**9, "not_inspected": 10**9, "late": 0, "golden": 0}
         return status(bad(), station=station, recipe=recipe, links=links, codes=codes, counters=counters,
                       state="SUSPENDING", ready=False, text=long * 9, recent=recent(150))  # fmt: skip
     raise ValueError(kind)
