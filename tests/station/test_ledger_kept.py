@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from inspector.station.ledger import StorageFault, alarm_log, opening, recount, search, verify_audit, writes
+from inspector.station.ledger import reserve as reserve_module
 from inspector.station.ledger.guard import MARGIN, SeqGuard
 from inspector.station.ledger.reserve import Reserve
 from tests.station.ledgerrig import measured, opened, query, released
@@ -239,6 +240,20 @@ async def test_a_station_starts_on_a_full_disk_with_what_was_put_by(small_disk: 
         assert ledger.reserve_spent
         await ledger.close(measured(ledger.begin(trigger(), TAG)), 5)
         assert ledger.counters["total"] == 2
+
+
+def test_what_was_given_back_is_not_put_by_again_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    free = 80_000_000
+    usage = reserve_module.shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(reserve_module.shutil, "disk_usage", lambda folder: usage._replace(free=free))
+    reserve = Reserve(tmp_path / "reserve")
+    reserve.make()
+    assert (tmp_path / "reserve").stat().st_size == reserve_module.RESERVE_BYTES
+    assert reserve.spend() and not reserve.spend()
+    for room, spent in ((8_000_000, True), (16_000_000, True), (20_000_000, False)):
+        free = room
+        reserve.make()
+        assert reserve.spent is spent and (tmp_path / "reserve").exists() is not spent
 
 
 def test_there_is_no_reserve_where_there_is_no_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
