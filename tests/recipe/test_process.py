@@ -224,3 +224,23 @@ def test_it_can_be_asked_for_help_by_hand() -> None:
         env=os.environ,
     )
     assert done.returncode == 0 and "--fd" in done.stdout
+
+
+def test_a_prepared_recipe_is_there_at_once_and_an_edited_one_is_loaded_anew(judge: Judge, tmp_path: Path) -> None:
+    path = write(tmp_path, good())
+    other = write(tmp_path, {**good(), "recipe": 8}, "other.yaml")
+    assert judge.ask(wire.Prepare(str(path))) == wire.Prepared(str(path))
+    first = judge.ask(wire.Load(str(path)))
+    assert judge.ask(wire.Load(str(other))).number == 8
+    again = judge.ask(wire.Load(str(path)))
+    assert again == first and judge.ask(wire.Prove(3)) == wire.Proved(3)
+    before = path.stat()
+    text = path.read_text(encoding="utf-8")
+    path.write_text(text.replace("rev: 1", "rev: 2") if "rev: 1" in text else f"rev: 2\n{text}", encoding="utf-8")
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))  # as a copy that keeps the date does
+    edited = judge.ask(wire.Load(str(path)))
+    assert edited.rev == 2 and edited.sha != first.sha
+    path.write_text("recipe: [", encoding="utf-8")
+    assert isinstance(judge.ask(wire.Load(str(path))), wire.LoadFailed), "nor is it served when it is broken"
+    assert judge.ask(wire.Prove(4)).text == "no recipe is loaded"
+    assert "recipe" in judge.ask(wire.Prepare(str(path))).text
