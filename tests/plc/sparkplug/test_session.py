@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -15,7 +17,7 @@ from inspector.plc.sparkplug.node import EdgeNode, Step
 from inspector.plc.sparkplug.session import Session, now_ms
 from tests.plc.peers import Broker, free_port
 from tests.plc.sparkplug.host import Host
-from tests.plc.sparkplug.test_node import RESULT
+from tests.plc.sparkplug.test_node import PAGE, RESULT
 from tests.plc.test_link import until
 
 pytestmark = pytest.mark.mosquitto
@@ -44,10 +46,12 @@ class Desk:
 
 
 @asynccontextmanager
-async def session_on(port: int, primary_host: str = "") -> AsyncIterator[tuple[Session, Desk]]:
+async def session_on(
+    port: int, primary_host: str = "", username: str | None = None
+) -> AsyncIterator[tuple[Session, Desk]]:
     desk = Desk()
     node = EdgeNode("plant", "press2", "top", primary_host=primary_host)
-    address = Address.of(ScadaBrokerConfig(host="127.0.0.1", port=port, keepalive_s=2))
+    address = Address.of(ScadaBrokerConfig(host="127.0.0.1", port=port, keepalive_s=2, username=username))
     session = Session(node, address, "t-s-sp", desk, asyncio.get_running_loop())
     run = asyncio.create_task(session.run())
     try:
@@ -124,6 +128,26 @@ async def test_a_broker_that_is_away_costs_nothing_and_is_found_again(make_mosqu
         await until(lambda: session.born)
         assert desk.kept == list(range(len(desk.kept)))  # one number for each try
         assert desk.births == 2
+
+
+async def test_the_rights_on_the_page_are_enough(make_mosquitto: Callable[[str], Broker], tmp_path: Path) -> None:
+    rights = re.findall(r"^topic .*$", PAGE.read_text(encoding="utf-8"), flags=re.M)
+    assert len(rights) == 4
+    # who has no name is the host, and may do everything
+    (tmp_path / "acl").write_text("\n".join(["topic readwrite #", "user press2", *rights, ""]))
+    port = make_mosquitto(f"allow_anonymous true\nacl_file {tmp_path / 'acl'}\n").port
+    host = await asyncio.to_thread(Host, port, name="scada")
+    async with session_on(port, "scada", "press2") as (session, desk):
+        await asyncio.to_thread(host.state, True, 1000)
+        await until(lambda: len(host.of("DBIRTH")) == 1)
+        assert session.tell(session.node.result(RESULT, now_ms=now_ms()))
+        await until(lambda: host.seqs() == [RESULT.seq])
+        await asyncio.to_thread(host.write, "DCMD/press2/top", {"Command/Id": "1"})
+        await until(lambda: desk.orders)
+        await asyncio.to_thread(host.write, "NCMD/press2", {"Node Control/Rebirth": True})
+        await until(lambda: len(host.of("DBIRTH")) == 2)
+    await until(lambda: host.of("NDEATH"))
+    await asyncio.to_thread(host.close)
 
 
 async def test_a_session_that_is_stopped_before_it_connects_ends_at_once() -> None:
