@@ -290,6 +290,15 @@ class Snapshot(Collector):
         yield CounterMetricFamily("inspector_untold", "Verdicts that found the link down.", r.line.untold)
         yield GaugeMetricFamily("inspector_unwritten", "Told verdicts that are not on disk yet.", r.line.unwritten)
         yield CounterMetricFamily("inspector_unrecorded", "Told verdicts the disk never took.", r.line.unrecorded)
+        yield CounterMetricFamily(
+            "inspector_plc_acks_missing", "Verdicts the PLC did not confirm.", r.control.watch.acks_missing
+        )
+        golden = r.control.golden
+        yield GaugeMetricFamily("inspector_golden_ok", "0: a golden part failed or is overdue.", int(golden.ok))
+        yield GaugeMetricFamily(
+            "inspector_golden_age_seconds", "Since they were last found as expected; -1: never.", golden.age_s
+        )
+        yield GaugeMetricFamily("inspector_self_test_ok", "0: it failed.", int(not r.control.self_test.failed))
 
     def _plc_link(self) -> Iterable[Metric]:
         link = self._rooms.link
