@@ -8,6 +8,7 @@ come and go, and when there is space again everything that was told must stand i
 from __future__ import annotations
 
 import argparse
+import bisect
 import contextlib
 import errno
 import os
@@ -86,7 +87,6 @@ class Phase:
 
     name: str
     began_ns: int
-    ended_ns: int = 0
     sent: int = 0
     verdicts: Counter[str] = field(default_factory=Counter)
     slowest_ms: float = 0.0  # trigger sent to result here
@@ -119,17 +119,18 @@ class Run:
                 finally:
                     witness.close()
                     self.faults += witness.faults
+            self._judge(witness)
             self._books(witness, disk / "ledger.db")
 
     def _phases(self, witness: Witness, disk: Path, phase_s: float, fillers: Sequence[bool]) -> None:
-        self._phase(witness, "before", phase_s / 2)
+        self._phase("before", phase_s / 2)
         for greedy in fillers:
             filler = Filler(disk, greedy=greedy)
             end = time.monotonic() + 60
             while os.statvfs(disk).f_bavail > 0 and time.monotonic() < end:
                 time.sleep(0.01)
             full_ns = time.monotonic_ns()
-            self._phase(witness, "full, and filled again at once" if greedy else "full", phase_s)
+            self._phase("full, and filled again at once" if greedy else "full", phase_s)
             came = [
                 at for at, e in witness.events if at > full_ns and (e["code"] == STORAGE_FULL or "isk" in e["text"])
             ]
@@ -139,7 +140,7 @@ class Run:
                 self.faults.append(f"{self.phases[-1].name}: no event told of it")
             filler.give_back()
             free_at = time.monotonic_ns()
-            self._phase(witness, "space again", phase_s)
+            self._phase("space again", phase_s)
             good = [
                 arrived_ns
                 for sent in list(witness.triggers.values())
@@ -156,34 +157,37 @@ class Run:
         if witness.state["fault"] or witness.state["warn"] or not witness.state["ready"]:
             self.faults.append(f"an alarm did not go away by itself: {witness.state}")
         witness.pause(True)
-        time.sleep(2.0)
+        time.sleep(2.0)  # the last answers
 
-    def _phase(self, witness: Witness, name: str, seconds: float) -> None:
-        phase = Phase(name, time.monotonic_ns())
+    def _phase(self, name: str, seconds: float) -> None:
+        """What is sent from now on belongs to it, until the next one begins."""
+        self.phases.append(Phase(name, time.monotonic_ns()))
         time.sleep(seconds)
-        phase.ended_ns = time.monotonic_ns()
-        self.phases.append(phase)
-        time.sleep(DEADLINE_MS / 1000 + 0.5)  # the answers of the last ones
-        transport: list[float] = []
-        for cmd_id, sent in list(witness.triggers.items()):
-            if not phase.began_ns <= sent.sent_ns < phase.ended_ns:
+
+    def _judge(self, witness: Witness) -> None:
+        """Every trigger has its answer, a right one and in time."""
+        begins = [phase.began_ns for phase in self.phases]
+        for cmd_id, sent in witness.triggers.items():
+            number = bisect.bisect_right(begins, sent.sent_ns) - 1
+            if number < 0:  # the station was not Ready yet
                 continue
+            phase = self.phases[number]
             phase.sent += 1
             if not sent.results:
-                self.faults.append(f"{name}: {cmd_id} got no verdict")
+                self.faults.append(f"{phase.name}: {cmd_id} got no verdict")
                 continue
             arrived_ns, result = sent.results[0]
             took_ms = (arrived_ns - sent.sent_ns) / 1e6
             phase.slowest_ms = max(phase.slowest_ms, took_ms)
-            transport.append(took_ms - result["t_ms"])
+            if number == 0:
+                self.transport_ms = max(self.transport_ms, took_ms - result["t_ms"])
             words = result["verdict"] + (f" {result['code']}" if result["verdict"] == "NOT_INSPECTED" else "")
             phase.verdicts[words] += 1
             if result["verdict"] == "NOT_INSPECTED" and result["code"] != STORAGE_FULL:
-                self.faults.append(f"{name}: {cmd_id} was answered {result['code']} {result['reason']}")
+                self.faults.append(f"{phase.name}: {cmd_id} was answered {result['code']} {result['reason']}")
             if max(took_ms - self.transport_ms, result["t_ms"]) > DEADLINE_MS + OVER_MS:
-                self.faults.append(f"{name}: {cmd_id} was answered after {took_ms:.0f} ms ({result['t_ms']} by itself)")
-        if name == "before" and transport:
-            self.transport_ms = max(transport)
+                words = f"after {took_ms:.0f} ms ({result['t_ms']} by itself)"
+                self.faults.append(f"{phase.name}: {cmd_id} was answered {words}")
 
     def _books(self, witness: Witness, ledger: Path) -> None:
         kept, counted = recount(ledger)
