@@ -265,7 +265,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         found.differences.append(f"counters {kept}, recount {counted}")
     summary = book["summary"]
     decided = summary["passed"] + summary["rejected_by_verdict"]
-    if decided < summary["sent"] * LEAST_DECIDED:
+    if given.wire != "binary" and decided < summary["sent"] * LEAST_DECIDED:  # that one is silent after each fault
         found.differences.append(f"only {decided} of {summary['sent']} parts were decided by a verdict")
     text = report(given, judge(strikes, book["rows"]), book["summary"], found)
     print(text)
