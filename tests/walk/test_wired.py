@@ -39,6 +39,13 @@ def count(walk: Walk, number: int) -> None:
     walk.plc.send("count", {"count": number})
 
 
+def golden(walk: Walk) -> str:
+    """The next part is the golden part."""
+    cmd_id = walk.plc.ask("golden", expect="PASS")
+    wait_for(lambda: walk.plc.acks(cmd_id), LIMIT_S, "accepted")
+    return cmd_id
+
+
 def wait_event(walk: Walk, words: str) -> None:
     wait_for(lambda: [e for e in walk.plc.of("event") if words in e["text"]], LIMIT_S, f"event {words!r}")
 
@@ -114,6 +121,13 @@ def test_counted_with_each_part(make_walk: Callable[..., Walk]) -> None:
     wait_event(walk, "the PLC's message about part 19 was lost")
     assert wait_id(walk, "20")["verdict"] == "FAIL"
     assert len(by_id(walk, "18")) == 1
+    walk.show(True, 21)
+    quiet()
+    announced = golden(walk)
+    count(walk, 21)
+    walk.control.pulse(0)
+    assert (wait_id(walk, "21")["verdict"], wait_id(walk, "21")["code"]) == ("NOT_INSPECTED", 502)
+    wait_for(lambda: [a for a in walk.plc.acks(announced) if a.get("part_id") == "21" and a["ok"]], LIMIT_S, "found")
     refused = walk.plc.command("trigger", part_id="X")  # ids are not this station's mode
     assert refused["phase"] == "refused" and "count" in refused["text"]
     assert wait_id(walk, "X")["code"] == 400
@@ -136,6 +150,11 @@ def test_counted_by_the_station(make_walk: Callable[..., Walk]) -> None:
     walk.show(True, 45)
     walk.control.pulse(0)
     assert wait_id(walk, "45")["verdict"] == "PASS"
+    quiet()
+    announced = golden(walk)
+    walk.control.pulse(0)
+    assert (wait_id(walk, "46")["verdict"], wait_id(walk, "46")["code"]) == ("NOT_INSPECTED", 502)
+    wait_for(lambda: [a for a in walk.plc.acks(announced) if a.get("part_id") == "46" and a["ok"]], LIMIT_S, "found")
     # a camera that was away has lost its count: the station says so, and guesses nothing
     walk.control.disconnect(0, gone_ms=300)
     wait_for(lambda: "was away" in walk.plc.state.get("text", ""), LIMIT_S, "lost its count")
