@@ -311,7 +311,7 @@ class Connection:
 
     # --- event loop -----------------------------------------------------------------------------------
     def _paho(self, where: str, call: Callable[[], Any]) -> None:
-        """Let paho do something, then tell what came of it. What it raises ends this connection."""
+        """Let paho do something, and tell what came of it. What it raises ends this connection."""
         if self._over:
             return
         try:
@@ -357,9 +357,7 @@ class Connection:
     def _flush(self) -> None:
         """Write what can be written now; the rest when the socket has room."""
         client = self._client
-        if self._over:
-            return
-        if client.want_write() and not self._writing:
+        if self._sock is not None and client.want_write() and not self._writing:
             client.loop_write()
         sock = self._sock
         if sock is None:
