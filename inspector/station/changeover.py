@@ -72,9 +72,13 @@ class Changeover:
             return InspectionFault(Code.INTERNAL_ERROR, f"the judge is not ready: {self._judge.text}")
         return None
 
-    async def first(self, number: int, path: Path) -> None:
-        """The recipe to begin with; the station is Ready only when the others lie ready, too."""
+    async def first(self, number: int, path: Path, loaded: Callable[[], None]) -> None:
+        """The recipe to begin with; ``loaded()``: it is there, or can't be.
+
+        The station is Ready only when the others lie ready, too: making one ready takes the judge's time.
+        """
         await self._change(number, path, None, "")
+        loaded()
         await self._fill()
         self._end()
 

@@ -240,9 +240,12 @@ class Station:
         if path is None:
             self.control.changeover.no_recipe(f"there is no recipe {number} in {self.config.recipes}")
         else:
-            await self.control.changeover.first(number, path)
+            await self.control.changeover.first(number, path, self._started)
         gc.collect()
         gc.freeze()  # what is here now stays: no collection looks through it again while a part waits
+        self._started()
+
+    def _started(self) -> None:
         self._notify.send(READY=1, STATUS=self._status_line())
 
     async def _shut(self) -> None:
