@@ -85,7 +85,8 @@ def examples() -> dict[str, bytes]:
     )
     overdue = StationState(
         PackState.EXECUTE, False, False, 7, 3, "3fa9", 4719, 0, 86500, 501,
-        "the golden part that must FAIL is overdue: every 8 h", warn=True, config=CONFIG, golden_ok=False, golden_age_s=28805,
+        "the golden part that must FAIL is overdue: every 8 h", warn=True, config=CONFIG,
+        golden_ok=False, golden_age_s=28805,
     )  # fmt: skip
     return {
         "result PASS": contract.result_payload(passed(), t_ms=48),
