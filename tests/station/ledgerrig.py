@@ -16,13 +16,13 @@ SCHEMA_1 = Path(__file__).parent / "ledgers" / "schema_1.sql"
 
 
 @contextlib.contextmanager
-def opened(path: Path, boot: str = "0001") -> Iterator[Ledger]:
+def opened(path: Path, boot: str = "0001", limit_s: float = 5.0) -> Iterator[Ledger]:
     ledger = Ledger(path, station="cell1", boot=boot, sim=False)
     ledger.open()
     try:
         yield ledger
     finally:
-        assert ledger.shut(5.0)
+        assert ledger.shut(limit_s)
 
 
 def released(path: Path) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from inspector.station.ledger import StorageFault, alarm_log, opening, recount, search, verify_audit, writes
+from inspector.station.ledger import Ledger, StorageFault, alarm_log, opening, recount, search, verify_audit, writes
 from inspector.station.ledger import reserve as reserve_module
 from inspector.station.ledger.guard import MARGIN, SeqGuard
 from inspector.station.ledger.reserve import Reserve
@@ -36,6 +36,12 @@ async def fill(path: Path, parts: int = 200) -> None:
         made = [ledger.begin(trigger(f"P{n}", f"c{n}"), TAG) for n in range(parts)]
         await asyncio.gather(*(ledger.close(measured(part), 5) for part in made))
         await ledger.outbox_done([w.id for w in await ledger.outbox(0, parts) if w.seq % 10])
+
+
+async def fill_more(ledger: Ledger, parts: int) -> None:
+    made = [ledger.begin(trigger(f"P{n}"), TAG) for n in range(parts)]
+    for first in range(0, parts, 500):
+        await asyncio.gather(*(ledger.close(measured(part), 5) for part in made[first : first + 500]))
 
 
 def spoil_pages_of(path: Path, table: str) -> None:
@@ -131,6 +137,23 @@ async def test_a_large_file_is_checked_beside_the_walk_and_moved_aside_at_the_ne
         assert ledger.damaged is not None and await ledger.meta("still") == "writing"
     with opened(path) as ledger:
         assert ledger.damaged is None and await ledger.check() == ""
+
+
+async def test_readers_and_the_long_check_do_not_hold_up_the_end(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(opening, "PATIENCE_S", 30.0)
+    with contextlib.closing(sqlite3.connect(path)) as reader:
+        with opened(path, limit_s=20.0) as ledger:
+            await fill_more(ledger, 1000)
+            reader.execute("BEGIN")
+            reader.execute("SELECT count(*) FROM part").fetchall()
+            await ledger.set_meta("a", "b")
+            checking = asyncio.create_task(ledger.check())
+            await asyncio.sleep(0.005)
+            began = time.monotonic()
+        assert time.monotonic() - began < 15.0
+        assert await asyncio.wait_for(checking, 5.0) == ""
+    with opened(path) as ledger:
+        assert await ledger.meta("a") == "b" and ledger.damaged is None
 
 
 @pytest.mark.parametrize("table", ["alarm", "command"])

@@ -18,7 +18,7 @@ from inspector.station.ledger.commands import Commands, Content
 from inspector.station.ledger.guard import SeqGuard
 from inspector.station.ledger.opening import (
     WAL_KEPT_BYTES,
-    check_beside,
+    LongCheck,
     checked_whole,
     is_damage,
     mark_suspect,
@@ -48,6 +48,7 @@ class Ledger:
         self._reserve = Reserve(path.with_suffix(".reserve"))
         self._writer = Writer(path, self._reserve)
         self._guard = SeqGuard(path.with_suffix(".seq"))
+        self._long_check = LongCheck(path)
         self._readers = ThreadPoolExecutor(1, thread_name_prefix="ledger reader")
         self._reading: sqlite3.Connection | None = None  # belongs to the reader's thread
         self._next_seq = 1
@@ -395,7 +396,7 @@ class Ledger:
 
     async def check(self) -> str:
         """Check the whole file beside the walk; what is damaged, or "". It is moved aside at the next start then."""
-        damage = await asyncio.to_thread(check_beside, self._path)
+        damage = await self._long_check.run()
         self.checked = True
         return damage
 
@@ -404,6 +405,7 @@ class Ledger:
 
         ``clean`` False: verdicts were told whose rows are missing, so the next start must leave numbers out.
         """
+        self._long_check.stop()
         with contextlib.suppress(RuntimeError):  # told so twice
             self._readers.submit(self._end_reading)
         self._readers.shutdown(wait=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 import os
@@ -19,6 +20,7 @@ from inspector.station.ledger.schema import SCHEMA_VERSION, migrate, version_of
 _log = logging.getLogger(__name__)
 
 CHECKED_AT_START_BYTES = 256 * 1024 * 1024  # below a second; a larger file is checked beside the walk
+PATIENCE_S = 2.0  # with whoever else holds the file's lock
 WAL_KEPT_BYTES = 16 * 1024 * 1024  # the write-ahead log's file shrinks to this when it begins again
 _DAMAGED = (sqlite3.DatabaseError, sqlite3.InternalError)  # themselves, not what is derived from them
 
@@ -69,7 +71,7 @@ def mark_suspect(path: Path, why: str) -> None:
 
 
 def _connect(path: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=2.0)
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=PATIENCE_S)
     try:
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=FULL")
@@ -123,24 +125,54 @@ def _move_aside(path: Path) -> Path:
     return aside
 
 
-def check_beside(path: Path) -> str:
-    """The check of the whole file, at the lowest priority, table by table; "" when it is whole. Never raises.
+class LongCheck:
+    """The check of the whole file beside the walk: a thread of its own, at the lowest priority, table by table."""
 
-    A damaged file is marked, so that it is moved aside at the next start.
-    """
-    with contextlib.suppress(OSError):
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 19)  # of this thread alone
-    try:
-        with contextlib.closing(open_read_only(path)) as connection:
-            tables = connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'").fetchall()
-            for (name,) in tables:  # one by one: the write-ahead log may begin again in between
-                found = connection.execute(f'PRAGMA quick_check("{name}")').fetchone()[0]
-                if found != "ok":
-                    raise sqlite3.DatabaseError(f"{name}: {found}")
-    except sqlite3.Error as error:
-        if not is_damage(error):
-            _log.warning("ledger %s could not be checked: %s", path, error)
-            return ""
-        mark_suspect(path, str(error))
-        return str(error)
-    return ""
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._connection: sqlite3.Connection | None = None
+        self._stopped = False
+
+    async def run(self) -> str:
+        """What is damaged, or "". A damaged file is marked, so that it is moved aside at the next start."""
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[str] = loop.create_future()
+
+        def tell(damage: str) -> None:
+            if not done.done():
+                done.set_result(damage)
+
+        def work() -> None:
+            damage = self._work()
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+                loop.call_soon_threadsafe(tell, damage)
+
+        threading.Thread(target=work, name="ledger check", daemon=True).start()
+        return await done
+
+    def stop(self) -> None:
+        """Give it up, and with it what it holds of the write-ahead log."""
+        self._stopped = True
+        if self._connection is not None:
+            with contextlib.suppress(sqlite3.Error):  # it has just ended by itself
+                self._connection.interrupt()
+
+    def _work(self) -> str:
+        with contextlib.suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 19)  # of this thread alone
+        try:
+            with contextlib.closing(open_read_only(self._path)) as self._connection:
+                tables = self._connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'").fetchall()
+                for (name,) in tables:  # one by one: the write-ahead log may begin again in between
+                    found = self._connection.execute(f'PRAGMA quick_check("{name}")').fetchone()[0]
+                    if self._stopped:
+                        return ""
+                    if found != "ok":
+                        raise sqlite3.DatabaseError(f"{name}: {found}")
+        except sqlite3.Error as error:
+            if self._stopped or not is_damage(error):
+                _log.warning("ledger %s could not be checked: %s", self._path, error)
+                return ""
+            mark_suspect(self._path, str(error))
+            return str(error)
+        return ""

@@ -28,7 +28,7 @@ _WAITING = (
 
 def open_read_only(path: Path) -> sqlite3.Connection:
     """A connection that can change nothing. Raises sqlite3.Error."""
-    return sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=2.0)
+    return sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=2.0, check_same_thread=False)
 
 
 def read_only(path: Path, work: Callable[[sqlite3.Connection], T]) -> T:

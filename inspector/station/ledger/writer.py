@@ -84,6 +84,7 @@ class Writer:
                 with contextlib.suppress(sqlite3.Error):
                     if self._clean:
                         connection.execute("INSERT OR REPLACE INTO meta VALUES('clean', '1')")
+                    connection.execute("PRAGMA busy_timeout=100")  # somebody reads: the next start can fold it, too
                     connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
                 connection.close()
                 return
