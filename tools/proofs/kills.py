@@ -199,7 +199,8 @@ def report(lanes: Sequence[Lane], took_s: float) -> tuple[str, list[str]]:
     ready = sorted(s for lane in lanes for s in lane.ready_s)
     faults = [f for lane in lanes for f in lane.faults]
     if not ready:
-        return "No station became Ready again.", [*faults, "no station became Ready again"]
+        faults.append("no station became Ready again")
+        return "\n".join(["**Broken:**", *(f"- {f}" for f in faults[:20])]), faults
     p50, p99 = statistics.median(ready), ready[min(len(ready) - 1, int(len(ready) * 0.99))]
     if ready[-1] > GOAL_S:
         faults.append(f"Ready {ready[-1]:.1f} s after a start, goal {GOAL_S:g} s")
