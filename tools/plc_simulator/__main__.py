@@ -206,7 +206,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--change-every", type=_number(0, 86400), default=0.0, metavar="S", help="seconds between recipe changes")
     add("--golden-every", type=_number(0, 86400), default=0.0, metavar="S", help="seconds between golden parts")
     add("--recipes", type=int, nargs=2, default=(1, 2), metavar="N", help="the recipes to change between")
-    add("--tolerance-ms", type=_number(0, 60000, int), default=500, help="an answer later than that is stale")
+    add("--tolerance-ms", type=_number(0, 60000, int), default=500, help="an answer that much too late is late")
     add("--records", default="", metavar="CLIENT", help="hear the records too, with this client id and a kept session")
     add("--host", default="", metavar="NAME", help="be a Sparkplug host application of that name as well")
     add("--drain-s", type=_number(0, 3600), default=30.0, help="most time for records that are still to come")

@@ -171,7 +171,7 @@ class WeakEar:
             self._book.came_after_gate(key, twin.verdict)
             return
         age_ms = (message.arrived_ns - slot.sent_ns) / 1e6
-        self._witness.aged(slot.cmd_id, twin.verdict, twin.code, age_ms, slot.deadline_ms)
+        self._witness.aged(slot.cmd_id, twin.verdict, slot.sent_ns, age_ms, slot.deadline_ms)
         answer = Answer(
             twin.seq, "", slot.part_id, slot.cmd_id, twin.verdict, twin.code, "", twin.t_ms, False, message.arrived_ns
         )

@@ -252,6 +252,8 @@ class Line:
     def _take(self, item: Message | LinkChanged) -> None:
         if isinstance(item, LinkChanged):
             self.watch.link_changed(item.up)
+            if not item.up:
+                self.witness.lost(time.monotonic_ns())
         else:
             self.ear.heard(item)
 

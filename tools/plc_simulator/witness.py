@@ -14,7 +14,7 @@ from typing import Any
 from tools.plc_simulator import forms
 
 KEPT = 100_000  # triggers and numbers that are remembered
-TOLERANCE_MS = 500  # the network and two clocks: what is later than its deadline by more is stale
+TOLERANCE_MS = 500  # the network and two clocks: what is later than its deadline by more is late
 TEXTS_KEPT = 1000
 
 
@@ -37,7 +37,7 @@ class Witness:
         self.faults: Counter[str] = Counter()
         self.texts: deque[str] = deque(maxlen=TEXTS_KEPT)
         self.messages: Counter[str] = Counter()
-        self.late = 0  # came after the deadline by our clock, within the tolerance
+        self.late = 0  # came after deadline and tolerance by our clock: never used, and stale when over an outage
         self.oldest_ms = 0.0  # the oldest answer that came, by our clock
         self.copies = 0
         self.unexplained = 0  # verdicts for nobody: a pulse without a message
@@ -47,6 +47,7 @@ class Witness:
         self._sent: OrderedDict[str, Told] = OrderedDict()
         self._boot, self.highest = "", 0
         self._over: set[str] = set()
+        self._lost_ns = 0
 
     def fault(self, rule: str, text: str) -> None:
         """The station broke its word."""
@@ -81,6 +82,8 @@ class Witness:
         if odd:
             self.fault("form", f"{topic}: {odd[0]} in {payload[:120]!r}")
             return {}
+        if topic == "state" and members.get("state") == "OFFLINE":
+            self.lost(arrived_ns)
         if topic == "result" and not retained:
             self._result(members, arrived_ns)
         return members
@@ -107,7 +110,7 @@ class Witness:
             self._first(result, content, told)
         if told is not None and not (copy and not result["dup"]):
             age_ms = (arrived_ns - told.sent_ns) / 1e6
-            self.aged(cmd_id, result["verdict"], result["code"], age_ms, told.deadline_ms)
+            self.aged(cmd_id, result["verdict"], told.sent_ns, age_ms, told.deadline_ms)
         if self._approved and result["verdict"] != "NOT_INSPECTED" and "cfg" not in result:
             self.fault("form", f"result {seq} does not say its configuration")
 
@@ -142,13 +145,18 @@ class Witness:
         elif told.first and told.first != content:
             self.fault("doubled", f"{result['cmd_id']} was {told.first}, with dup it is {content}")
 
-    def aged(self, cmd_id: str, verdict: str, code: int, age_ms: float, deadline_ms: int) -> None:
+    def lost(self, now_ns: int) -> None:
+        """The station or our own link is gone: what was sent before must not be answered out of time afterwards."""
+        self._lost_ns = now_ns
+
+    def aged(self, cmd_id: str, verdict: str, sent_ns: int, age_ms: float, deadline_ms: int) -> None:
         """How long it took from the trigger to its answer, by our clock."""
         self.oldest_ms = max(self.oldest_ms, age_ms)
-        if age_ms > deadline_ms + self._tolerance_ms:
-            self.fault("stale", f"{cmd_id} {verdict} came after {age_ms:.0f} of {deadline_ms} ms")
-        elif age_ms > deadline_ms and code != 300:
-            self.late += 1
+        if age_ms <= deadline_ms + self._tolerance_ms:
+            return
+        self.late += 1
+        if sent_ns < self._lost_ns:
+            self.fault("stale", f"{cmd_id} {verdict} came after {age_ms:.0f} of {deadline_ms} ms, over an outage")
 
     def summary(self) -> dict[str, Any]:
         """The sums as plain JSON."""

@@ -306,8 +306,9 @@ def report(
         f"{summary['rejected_by_verdict']} rejected) + {sum(by_rule.values())} rejected by the PLC's rule** "
         f"({', '.join(f'{name} {n}' for name, n in by_rule.items()) or 'none'}).",
         f"Dangerous passes: **{summary['dangerous']}**. Doubled: **{faults.get('doubled', 0)}**. Stale `result`: "
-        f"**{faults.get('stale', 0)}** (the oldest answer was {summary['oldest_answer_ms']:.0f} ms old; deadline "
-        f"{DEADLINE_MS} ms). Broken words of any kind: {faults or 0}.",
+        f"**{faults.get('stale', 0)}**. The oldest answer was {summary['oldest_answer_ms']:.0f} ms old (deadline "
+        f"{DEADLINE_MS} ms), {summary['late_by_our_clock']} came more than 500 ms too late and were not used.",
+        f"Broken words of any kind: {faults or 0}.",
         f"Other commands: {', '.join(f'{n} {what}' for what, n in summary.get('mischief', {}).items())}.",
         f"Records: {records.get('records', 0)} came ({records.get('late_records', 0)} of them late verdicts), "
         f"{records.get('repeated', 0)} repeats, {sums['records_missing']} missing, "

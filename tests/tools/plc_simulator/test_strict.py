@@ -73,8 +73,14 @@ def test_a_trigger_sent_again_is_answered_by_the_same_verdict() -> None:
 
 
 def test_an_answer_is_stale_by_our_clock_alone() -> None:
-    assert not witness(result(1), age_ms=799).faults
-    assert witness(result(1, t_ms=5), age_ms=801).faults == {"stale": 1}
+    will = b'{"schema":"1.0","state":"OFFLINE","ready":false,"code":900}'
+    for age_ms, lost_ms, stale in ((799, 100, 0), (801, None, 0), (801, 100, 1)):
+        made = witness()
+        made.sent("c-7", "P7", 50 * MS, 300)
+        if lost_ms is not None:
+            made.saw("state", will, False, lost_ms * MS)
+        made.saw("result", json.dumps(result(1, "c-7", "P7")).encode(), False, (50 + age_ms) * MS)
+        assert made.faults["stale"] == stale and made.late == (age_ms > 800)
 
 
 @pytest.mark.parametrize(
