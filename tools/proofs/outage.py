@@ -84,7 +84,7 @@ class Belt:
 
     def parts(self, count: int, broker: bool = True) -> None:
         """So many parts come past the camera."""
-        due = time.monotonic()
+        due = max(time.monotonic(), max(self.pulses.values(), default=0.0) + 1 / self.rate)
         for _ in range(count):
             self.tend(max(0.0, due - time.monotonic()), broker)
             number = len(self.pulses) + 1
@@ -199,6 +199,8 @@ def judge(world: World, belt: Belt, outage: Outage) -> tuple[list[str], str]:
         broken.append(f"parts without a row before the kill: {lost[:10]}")
     inspected = sum(1 for n in inside if str(n) in by_part and rows[by_part[str(n)]]["outcome"] in ("PASS", "FAIL"))
     not_inspected = [n for n in inside if str(n) in by_part and rows[by_part[str(n)]]["outcome"] == "NOT_INSPECTED"]
+    if inspected < 0.98 * len(inside):
+        broken.append(f"only {inspected} of {len(inside)} parts of the outage were inspected")
     unheard = [n for n in range(outage.killed + 1, outage.last + 1) if str(n) not in by_part]
     told = [n for n in range(outage.first, outage.last + 1) if str(n) in belt.results]
     broken += [f"part {n} of the outage was told on `result`" for n in told[:10]]
@@ -215,7 +217,7 @@ def judge(world: World, belt: Belt, outage: Outage) -> tuple[list[str], str]:
             "",
             f"- Parts of the outage until the kill: {len(inside)}; {inspected} PASS and FAIL, {len(not_inspected)} "
             f"NOT_INSPECTED ({', '.join(map(str, not_inspected[:10])) or 'none'}), {len(lost)} lost to the kill itself "
-            f"({', '.join(map(str, lost)) or 'none'}).",
+            f"({', '.join(map(str, lost[:10])) or 'none'}).",
             f"- Records: **{len(missing)} of {in_outage} lost**, in order, {records.repeated} came twice; all were "
             f"there {outage.drained_s:.1f} s after the broker.",
             f"- Stale on `result`: **{len(told) + len(belt.late_for)}**.",
