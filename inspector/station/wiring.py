@@ -241,7 +241,6 @@ class Station:
             self.control.changeover.no_recipe(f"there is no recipe {number} in {self.config.recipes}")
         else:
             await self.control.changeover.first(number, path, self._started)
-        gc.collect()
         gc.freeze()  # what is here now stays: no collection looks through it again while a part waits
         self._started()
 
