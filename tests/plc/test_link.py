@@ -18,6 +18,7 @@ from inspector.config import PlcConfig
 from inspector.plc import dial as dial_module
 from inspector.plc import link as link_module
 from inspector.plc import mqtt as mqtt_module
+from inspector.plc import tries as tries_module
 from inspector.plc.contract import OFFLINE, Topics
 from inspector.plc.link import LinkError, PlcLink, Received
 from tests.plc.peers import Broker, Peer, wait_for
@@ -338,6 +339,35 @@ async def test_a_connection_that_takes_nothing_is_noticed_and_replaced(
     assert station.link.heartbeat(b"fresh")
     await until(lambda: peer.messages)
     assert [m.payload for m in peer.messages] == [b"fresh"], "what hung with the old client died with it"
+
+
+async def test_a_name_server_that_hangs_takes_no_more_than_a_few_threads(
+    broker: Broker, make_station: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    release, real = threading.Event(), mqtt_module.open_socket
+
+    def slow(address: Any) -> socket.socket:
+        release.wait(20)
+        return real(address)
+
+    def waiting() -> int:
+        return sum(thread.name == "mqtt-connect" for thread in threading.enumerate())
+
+    monkeypatch.setattr(mqtt_module, "open_socket", slow)
+    monkeypatch.setattr(mqtt_module, "CONNECT_LIMIT_S", 0.02)
+    monkeypatch.setattr(tries_module, "RETRY_S", (0.01,))
+    monkeypatch.setattr(link_module, "RETRY_S", (0.05,))
+    station = make_station(broker.port)
+    station.link.start()
+    for _ in range(40):
+        await asyncio.sleep(0.01)
+        await station.link.check()
+        assert waiting() <= link_module.ABANDONED_MAX
+    assert waiting() == link_module.ABANDONED_MAX
+    assert station.listener.warned("client_rebuilt")[0] == "no connection after 0 s"
+    monkeypatch.setattr(mqtt_module, "CONNECT_LIMIT_S", 20.0)
+    release.set()
+    await until(lambda: station.link.connected and waiting() == 0)
 
 
 async def test_a_flood_of_commands_leaves_turns_to_others(broker: Broker, make_station: Make, make_peer: Make) -> None:
