@@ -24,6 +24,7 @@ _log = logging.getLogger(__name__)
 
 NO_RECIPE = RecipeTag(0, 0, "", "", 1000)
 DRAIN_LIMIT_S = 10.0
+FILLING = "recipes are being made ready"
 STATION = "station"  # who changed something, when nobody asked for it
 
 
@@ -138,7 +139,7 @@ class Changeover:
     async def _fill(self) -> None:
         if not self._preload:
             return
-        self.changing = "recipes are being made ready"
+        self.changing = FILLING
         self._told()
         await self._drain()
         found = self._recipes()
@@ -147,6 +148,12 @@ class Changeover:
             why = "there is no such recipe" if path is None else await self._judge.prepare(path)
             if why:
                 _log.warning("preload: recipe %d: %s", number, why)
+
+    async def filled(self, limit_s: float) -> None:
+        """Wait until recipes lie ready that are being made ready, if any."""
+        end = time.monotonic() + limit_s
+        while self.changing == FILLING and time.monotonic() < end:
+            await asyncio.sleep(0.02)
 
     async def _drain(self) -> None:
         end = time.monotonic() + DRAIN_LIMIT_S

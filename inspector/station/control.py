@@ -89,6 +89,7 @@ class Control:
         self._shutting_down = False
         self._last_state: tuple[object, ...] = ()
         self._last_part = 0.0
+        self._config_told = ""  # as `info` has it
         self._state_at = 0.0
         self._hb = 0
         self._started = time.monotonic()
@@ -236,8 +237,9 @@ class Control:
             self._outbox.wake()
 
     def _tell_info(self) -> None:
-        if self._link is None:
-            return
+        if self._link is None or not self._link.connected:
+            return  # it is told after the connect
+        self._config_told = self.changeover.configuration.digest
         self._link.info(
             contract.info_payload(
                 version=__version__,
@@ -245,7 +247,7 @@ class Control:
                 station=self._station,
                 recipes=sorted(self.recipes()),
                 boot=self._boot,
-                config=self.changeover.configuration.digest,
+                config=self._config_told,
                 id_max=self._compact.id_max,
             )
         )
@@ -452,7 +454,7 @@ class Control:
         return "the broker refuses what this station says" if "not_authorised" in self._link.troubles else ""
 
     def _configuration_told(self) -> None:
-        if self._link is not None and self._link.connected:
+        if self._config_told != self.changeover.configuration.digest:
             self._tell_info()
         self.publish_state()
 

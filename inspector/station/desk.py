@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from inspector.station.control import Control
 
 REMEMBER_LIMIT_S = 2.0
+FILL_LIMIT_S = 10.0  # so long a start is not answered while recipes are made ready
 OPEN_BOUND = 200  # commands that are being done
 Phase = Literal["accepted", "done", "refused"]
 
@@ -130,8 +131,11 @@ class CommandDesk:
     def _start(self, command: StartCommand, asker: Asker) -> None:
         was = self._control.pack_state.name
         self._control.set_stopped(False)
-        refusal = self._control.refusal()
-        self._end(command, asker, refusal, old=was, new=self._control.pack_state.name)
+        self._control.spawn(self._started(command, asker, was))
+
+    async def _started(self, command: StartCommand, asker: Asker, was: str) -> None:
+        await self._control.changeover.filled(FILL_LIMIT_S)  # a stop may have begun it
+        self._end(command, asker, self._control.refusal(), old=was, new=self._control.pack_state.name)
 
     def _recipe(self, command: RecipeCommand, asker: Asker) -> None:
         control = self._control

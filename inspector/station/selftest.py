@@ -61,7 +61,9 @@ class SelfTest:
             return time.monotonic() - self._ran_at > RETRY_S
         if self._cameras.lost(self._judge.loaded.cameras if self._judge.loaded else ()):
             return False  # that is told already
-        return self._passed_at is None or (self._age_share > 0.9 and idle_s > PAUSE_S) or self._age_share > 1.0
+        if self._config.required and self.overdue:
+            return True  # no part is inspected before it has passed
+        return self._passed_at is None or (self._age_share > 0.9 and idle_s > PAUSE_S)
 
     @property
     def _age_share(self) -> float:
