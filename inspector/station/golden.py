@@ -10,7 +10,6 @@ import json
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from datetime import datetime, timezone
 from typing import Any
 
 from inspector.codes import Code
@@ -162,16 +161,3 @@ class Golden:
             for expect, c in tree[name].items():
                 at = now - max(0.0, wall - float(c["at"]))
                 into[expect] = Challenge(at, bool(c["ok"]), str(c["text"]), str(c["config"]), int(c["seq"]))
-
-    def told(self) -> dict[str, Any]:
-        """For screens: by expectation, when (UTC) and what."""
-        now, wall = time.monotonic(), time.time()
-        return {
-            expect: {
-                "ok": c.ok,
-                "utc": datetime.fromtimestamp(wall - (now - c.at), timezone.utc).isoformat(timespec="seconds"),
-                "text": c.text,
-                "seq": c.seq,
-            }
-            for expect, c in self._last.items()
-        }

@@ -50,7 +50,6 @@ class SelfTest:
         self._ran_at = 0.0
         self.failed = ""
         self.running = False
-        self.utc = ""  # of the last one
 
     # --- when ------------------------------------------------------------------------------------------
     def due(self, idle_s: float) -> bool:
@@ -100,7 +99,7 @@ class SelfTest:
             problems = [fault.text]
         finally:
             self.running = False
-        self._ran_at, self.utc = time.monotonic(), utc_now()
+        self._ran_at = time.monotonic()
         self.failed = "; ".join(problems)
         if not problems:
             self._passed_at = self._ran_at
