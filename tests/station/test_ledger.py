@@ -249,6 +249,19 @@ async def test_old_parts_are_forgotten_and_still_counted(make: Make, path: Path)
     assert len(search(path)) == 6
 
 
+async def test_numbers_that_a_crash_leaves_out_are_no_parts(make: Make, path: Path) -> None:
+    ledger = make()
+    for round_number in (1, 2, 3):
+        part = ledger.begin(trigger(f"P{round_number}"), TAG)
+        await ledger.accept(part)
+        await ledger.close(passed(part), 5)
+        await ledger.outbox_done([w.id for w in await ledger.outbox(0, 100)])
+        assert ledger.shut(5.0, clean=False)
+        ledger = make()
+    await ledger.prune(2)
+    assert [row.part_id for row in search(path)] == ["P3", "P2"], "the numbers between them count for nothing"
+
+
 async def test_search_codes_meta_picture_and_alarm_log(make: Make, path: Path) -> None:
     ledger = make()
     for n in range(6):

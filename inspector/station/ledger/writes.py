@@ -10,6 +10,8 @@ from inspector.station.ledger.rows import PRUNED, utc_now
 from inspector.wire import verdict_to_json
 
 PRUNED_AT_ONCE = 500
+LOOKED_AT_ONCE = 5000  # of the oldest, some of which may have to stay
+_HELD = ("total", "golden", f"{PRUNED}total", f"{PRUNED}golden")
 ALARM_NOTES_KEPT = 100_000
 ANSWERS_KEPT = 2000
 
@@ -122,10 +124,16 @@ def prune(connection: sqlite3.Connection, keep: int) -> int:
         " ORDER BY id LIMIT ?)",
         (keep, PRUNED_AT_ONCE),
     ).rowcount
+    # by the counters, which equal a recount: numbers leave gaps, and counting a million rows takes its time
+    held = sum(
+        value if name in ("total", "golden") else -value
+        for name, value in connection.execute("SELECT name, value FROM counter WHERE name IN (?, ?, ?, ?)", _HELD)
+    )
     rows = connection.execute(
-        "SELECT seq, outcome, late IS NOT NULL, golden FROM part WHERE seq <= (SELECT max(seq) FROM part) - ?"
-        " AND outcome IS NOT NULL AND seq NOT IN (SELECT seq FROM outbox) ORDER BY seq LIMIT ?",
-        (keep, PRUNED_AT_ONCE),
+        "SELECT seq, outcome, late, golden FROM"
+        " (SELECT seq, outcome, late IS NOT NULL AS late, golden FROM part ORDER BY seq LIMIT ?)"
+        " WHERE outcome IS NOT NULL AND seq NOT IN (SELECT seq FROM outbox) LIMIT ?",
+        (min(max(0, held - keep), LOOKED_AT_ONCE), PRUNED_AT_ONCE),
     ).fetchall()
     for seq, outcome, late, golden in rows:
         connection.execute("DELETE FROM part WHERE seq=?", (seq,))
