@@ -126,7 +126,7 @@ async def test_without_a_broker_verdicts_wait_in_the_ledger_not_in_memory(
     finally:
         for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.wait(tasks, timeout=5)
         await desk.stop(0.5)
 
 

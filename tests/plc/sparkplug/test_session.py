@@ -58,7 +58,7 @@ async def session_on(
         yield session, desk
     finally:
         run.cancel()
-        await asyncio.gather(run, return_exceptions=True)
+        await asyncio.wait([run], timeout=5)
         await session.stop(1.0)
 
 
