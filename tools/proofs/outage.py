@@ -12,6 +12,7 @@ import argparse
 import csv
 import json
 import queue
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -75,7 +76,9 @@ class Belt:
             self.wire.maintain()
             try:
                 item = self.wire.inbox.get(timeout=min(0.05, max(0.001, end - time.monotonic())))
-                if not isinstance(item, LinkChanged):
+                if isinstance(item, LinkChanged):
+                    self.state = {}  # without a link nothing is known
+                else:
                     self._heard(item.topic, item.payload, item.retained, item.arrived_ns)
             except queue.Empty:
                 pass
@@ -146,6 +149,7 @@ def run(given: argparse.Namespace) -> tuple[World, Belt, Outage]:
             belt.set_count()
             belt.parts(CALM_PARTS)
             belt.tend(1.0)
+            _save_session(world)
             outage = _outage(given, world, belt)
             print("the broker is back", flush=True)
             began = time.monotonic()
@@ -160,6 +164,14 @@ def run(given: argparse.Namespace) -> tuple[World, Belt, Outage]:
     finally:
         belt.close()
     return world, belt, outage
+
+
+def _save_session(world: World) -> None:
+    """The MES's session is on the broker's disk, as after a while it is: else nobody is subscribed when it is back."""
+    broker = next(one.process for one in world.kept if one.name == "broker")
+    if broker is not None:
+        broker.send_signal(signal.SIGUSR1)
+    time.sleep(0.5)
 
 
 def _outage(given: argparse.Namespace, world: World, belt: Belt) -> Outage:
