@@ -68,8 +68,8 @@ class LinkListener(Protocol):
     def received(self, message: Received) -> None:
         """A message on ``cmd/<name>``, of any content."""
 
-    def record_acked(self, outbox_id: int) -> None:
-        """The broker has this record."""
+    def record_acked(self, outbox_id: int, read: bool) -> None:
+        """The broker has this record; ``read`` False: for nobody, neither connected nor with a session (MQTT 5)."""
 
     def warning(self, what: str, text: str) -> None:
         """``what``: connect_failed, client_id_clash, other_station, nobody_listens, no_record_reader, not_authorised,
@@ -369,7 +369,7 @@ class PlcLink:
         elif kind in self._result_kinds:
             self._heard(kind, reason != NOBODY)
         if tag.outbox_id is not None:
-            self._tell(self._listener.record_acked, tag.outbox_id)
+            self._tell(self._listener.record_acked, tag.outbox_id, reason != NOBODY)
 
     def dropped(self, count: int) -> None:
         """See :class:`~inspector.plc.mqtt.Owner`."""

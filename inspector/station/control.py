@@ -260,10 +260,10 @@ class Control:
             self._outbox.link_down()
         self._changed()
 
-    def record_acked(self, outbox_id: int) -> None:
+    def record_acked(self, outbox_id: int, read: bool) -> None:
         """The broker has a record."""
         if self._outbox is not None:
-            self._outbox.acked(outbox_id)
+            self._outbox.acked(outbox_id, read)
 
     def warning(self, what: str, text: str) -> None:
         """Something about the link that people should know."""
@@ -396,6 +396,10 @@ class Control:
             self.tell(verdict, dup=True)
 
     # --- golden parts and the self-test --------------------------------------------------------------
+    def doubt(self) -> InspectionFault | None:
+        """A golden part has failed: parts that came right behind it were judged by what it shows to be wrong."""
+        return InspectionFault(Code.GOLDEN_FAILED, self.golden.failed) if self.golden.failed else None
+
     def golden_found(self, verdict: Verdict) -> None:
         """What was found in a golden part, after it was told as one."""
         self.golden.found(verdict)
@@ -571,6 +575,7 @@ class Control:
         self._stopped = stopped == "1"
         self.counter_base = json.loads(await self._ledger.meta("counter_base") or "{}")
         self.golden.remember(await self._ledger.meta(golden_room.MEMORY))
+        self.golden.unsure(self._ledger.golden_unsure)
         await self.changeover.configuration.measure()
         return int(recipe) if recipe else None, self._stopped
 

@@ -1,4 +1,9 @@
-"""Records on their way to the broker: in order, at least once, however long the link is down."""
+"""Records on their way to the broker: in order, at least once, however long the link is down.
+
+A broker may say that it took a record for nobody: neither a connected reader nor a session waits for it (MQTT 5). Where
+there was a reader in the last days, such a record stays here until he is back: after a power cut the station may find
+the broker before he does.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +23,10 @@ IN_FLIGHT = 10
 RETRY_S = 10.0
 PACE_S = 0.1
 COUNT_EVERY_S = 1.0
+UNREAD_RETRY_S = 5.0  # after a record that nobody took
+READER_GONE_S = 7 * 86400.0  # nobody reads for so long: records are not kept for a reader any more
+READER_NOTED_S = 3600.0
+READER = "record_read"  # in the ledger: UTC of a record that was read, in s since 1970
 
 
 class Outbox:
@@ -46,14 +55,24 @@ class Outbox:
         self._rounds = 0  # counts the times that everything was begun again from the oldest
         self._wake = asyncio.Event()
         self._counted_at = 0.0
+        self._read_at = 0.0  # UTC in s since 1970: when somebody read a record
+        self._noted_at = 0.0  # the same, as the ledger has it
+        self._unread_until = 0.0  # nobody reads: nothing is offered before
         self.depth = 0
 
     def wake(self) -> None:
         """There may be something to do."""
         self._wake.set()
 
-    def acked(self, outbox_id: int) -> None:
-        """The broker has it."""
+    def acked(self, outbox_id: int, read: bool) -> None:
+        """The broker has it; ``read`` False: for nobody."""
+        now = time.time()
+        if read:
+            self._read_at = now
+        elif abs(now - self._read_at) < READER_GONE_S:
+            self._unread_until = time.monotonic() + UNREAD_RETRY_S
+            self.link_down()
+            return
         self._in_flight.pop(outbox_id, None)
         self._acked.append(outbox_id)
         self._wake.set()
@@ -67,6 +86,8 @@ class Outbox:
 
     async def run(self) -> None:
         """Until cancelled."""
+        with contextlib.suppress(InspectionFault, ValueError):
+            self._read_at = self._noted_at = float(await self._ledger.meta(READER) or 0.0)
         while True:
             with contextlib.suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), 1.0)
@@ -89,10 +110,15 @@ class Outbox:
             except InspectionFault:
                 self._acked = done + self._acked
                 raise
+        if abs(self._read_at - self._noted_at) > READER_NOTED_S:
+            await self._ledger.set_meta(READER, f"{self._read_at:.0f}")
+            self._noted_at = self._read_at
 
     async def _offer(self) -> bool:
         """Send what may be sent; True when more is waiting than could be."""
         now = time.monotonic()
+        if now < self._unread_until:
+            return False
         if self._in_flight and now - next(iter(self._in_flight.values())) > RETRY_S:
             self.link_down()  # an acknowledgement went missing: begin again from the oldest
         while len(self._in_flight) < IN_FLIGHT:

@@ -49,7 +49,7 @@ class Listener:
         self._here()
         self.messages.append(message)
 
-    def record_acked(self, outbox_id: int) -> None:
+    def record_acked(self, outbox_id: int, read: bool) -> None:
         self._here()
         self.acked.append(outbox_id)
 

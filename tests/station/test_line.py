@@ -48,6 +48,7 @@ class World:
         self.expected: list[tuple[int, bool]] = []
         self.over: list[int] = []
         self.unsettled: InspectionFault | None = None
+        self.doubted: InspectionFault | None = None
         self.line = Line(
             ledger=self.ledger, cameras=self, judge=self, outlet=self, gate=self,  # type: ignore[arg-type]
             keep=self.keep, show=self.show, max_in_flight=4,
@@ -63,6 +64,11 @@ class World:
 
     def golden_found(self, verdict: Verdict) -> None:
         self.found.append(verdict)
+        if verdict.outcome.value != verdict.part.trigger.golden:
+            self.doubted = InspectionFault(Code.GOLDEN_FAILED, "golden part failed")
+
+    def doubt(self) -> InspectionFault | None:
+        return self.doubted
 
     def trouble(self, what: str, detail: str) -> None:
         self.troubles.append((what, detail))
@@ -335,7 +341,7 @@ async def test_records_are_sent_again_from_the_oldest_after_an_outage(world: Wor
     await asyncio.sleep(0.1)
     assert sent == list(range(1, 11))  # no more in flight than that
     for outbox_id in (1, 2, 3):
-        world.outbox.acked(outbox_id)
+        world.outbox.acked(outbox_id, True)
     while len(sent) < 13:
         await asyncio.sleep(0.01)
     up = False
@@ -363,6 +369,16 @@ async def test_a_golden_part_is_told_as_one_whatever_was_found(world: World, exp
     assert row is not None and (row.outcome, row.code) == ("NOT_INSPECTED", 502)
     assert world.ledger.counters.get("golden") == 1
     assert not {"total", "PASS", "NOT_INSPECTED"} & {name for name, n in world.ledger.counters.items() if n}
+
+
+async def test_a_part_right_behind_a_golden_part_that_failed_is_no_pass(world: World) -> None:
+    world.takes_s = 0.05
+    world.trigger()
+    world.trigger(golden="FAIL")  # and is found good
+    world.trigger()  # taken in before that was known
+    assert await world.rest(3) == [(1, "PASS", 0), (2, "NOT_INSPECTED", 502), (3, "NOT_INSPECTED", 501)]
+    row = await world.ledger.get(3)
+    assert row is not None and (row.outcome, row.code) == ("NOT_INSPECTED", 501)
 
 
 async def test_a_golden_part_that_was_not_judged_in_time_is_told_as_one_and_its_late_verdict_never(

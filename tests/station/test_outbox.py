@@ -24,6 +24,7 @@ class Broker:
     def __init__(self, ledger: Ledger) -> None:
         self.ledger = ledger
         self.came: list[bytes] = []
+        self.read = True  # somebody reads
         self.owed: set[int] = set()
         self.broken: set[int] = set()
         self.outbox = Outbox(ledger, self.send, self.payload, lambda: ledger.next_seq, lambda: set(self.owed))
@@ -35,7 +36,7 @@ class Broker:
 
     def send(self, outbox_id: int, payload: bytes) -> bool:
         self.came.append(payload)
-        asyncio.get_running_loop().call_soon(self.outbox.acked, outbox_id)
+        asyncio.get_running_loop().call_soon(self.outbox.acked, outbox_id, self.read)
         return True
 
     async def close(self, make: Callable[..., Verdict]) -> int:
@@ -96,3 +97,30 @@ async def test_the_archive_owes_a_picture_for_a_while_only(tmp_path: Path) -> No
         assert desk.owed(2.0) == {bad.seq}
         await asyncio.sleep(0.05)
         assert desk.owed(0.01) == set()
+
+
+async def test_records_wait_for_a_reader_who_was_there(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("inspector.station.outbox.UNREAD_RETRY_S", 0.05)
+    broker.read = False
+    await broker.close(passed)
+    assert await broker.until(1) == [b"1 PASS "]
+    end = asyncio.get_running_loop().time() + 10
+    while await broker.ledger.outbox_depth():
+        assert asyncio.get_running_loop().time() < end, "nobody ever read: a record is not kept for him"
+        await asyncio.sleep(0.01)
+    broker.read = True
+    await broker.close(passed)
+    await broker.until(2)
+    broker.read = False  # the reader is away, and no session waits for him
+    for make in (failed, passed):
+        await broker.close(make)
+    await broker.until(6)
+    assert await broker.ledger.outbox_depth() == 2
+    broker.came.clear()
+    broker.read = True
+    end = asyncio.get_running_loop().time() + 10
+    while await broker.ledger.outbox_depth():
+        assert asyncio.get_running_loop().time() < end
+        await asyncio.sleep(0.01)
+    assert [word for word in dict.fromkeys(broker.came)] == [b"3 FAIL ", b"4 PASS "], "in order, each at least once"
+    assert float(await broker.ledger.meta("record_read") or 0) > 0, "over restarts, too"
