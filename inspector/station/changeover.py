@@ -97,6 +97,7 @@ class Changeover:
 
     def _end(self) -> None:
         self.changing, self._asked_by = "", STATION
+        self._look()  # a camera may have been exchanged meanwhile
         self._told()
 
     async def _change(self, number: int, path: Path, rev: int | None, asked_by: str) -> InspectionFault | None:
@@ -119,7 +120,12 @@ class Changeover:
             self._look()
             await self._remember("recipe", str(number))
             return None
-        except InspectionFault as fault:
+        except Exception as error:  # whatever it is: answered, and nothing goes on with half a change
+            if isinstance(error, InspectionFault):
+                fault = error
+            else:
+                _log.exception("recipe %d", number)
+                fault = InspectionFault(Code.INTERNAL_ERROR, f"recipe {number}: {type(error).__name__}: {error}")
             self.fault = fault.text
             await self._judge.unload()
             self._alarms.come("recipe", fault.text.splitlines()[0])

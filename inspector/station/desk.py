@@ -231,6 +231,8 @@ class CommandDesk:
         try:
             if command.cmd_id:
                 await self._in_time(self._ledger.remember(command.cmd_id, command.name, content, payload))
+            else:  # what it did is on disk before anybody is told so
+                await self._in_time(self._ledger.flushed())
             asker.answer(payload)
             if not isinstance(command, GetCommand):  # who reads changes nothing
                 await self._in_time(self._ledger.audit(_who(command, asker), command.name, old, new))

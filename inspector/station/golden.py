@@ -88,6 +88,16 @@ class Golden:
             armed.answer(verdict, None if ok else InspectionFault(Code.GOLDEN_FAILED, text))
         return ok
 
+    def unsure(self, told: Iterable[tuple[int, str]]) -> None:
+        """(seq, what must be found) of golden parts that were told before a crash, which took what was found."""
+        for seq, expect in told:
+            last = self._last.get(expect)
+            if last is None or last.seq < seq:
+                text = (
+                    f"expected {expect}, found unknown: the station was interrupted before it was noted; show it again"
+                )
+                self._last[expect] = Challenge(time.monotonic(), False, text, "", seq)
+
     def check(self) -> None:
         """A golden part that does not come is forgotten, and that is said. Call it now and then."""
         armed = self.armed

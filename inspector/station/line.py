@@ -54,6 +54,10 @@ class Gate(Protocol):
         """What was found in a golden part, which has been told as one."""
         ...
 
+    def doubt(self) -> InspectionFault | None:
+        """What has come to light since parts under way were taken in, and makes a PASS of theirs worth nothing."""
+        ...
+
     def trouble(self, what: str, detail: str) -> None:
         """Something went wrong that people should know: bugs, ledger, overrun, late."""
         ...
@@ -262,6 +266,9 @@ class Line:
             raise InspectionFault(Code.INTERNAL_ERROR, "the judge answered about another picture")
         if self._order.overtaken(part.seq):
             raise InspectionFault(Code.OVERRUN, "a later part had to be told first")
+        doubt = self._gate.doubt()
+        if doubt is not None and verdict.outcome is Outcome.PASS and not part.trigger.golden:
+            raise doubt
         return verdict
 
     def _still_valid(self, part: Part) -> None:
@@ -347,8 +354,10 @@ class Line:
         self.told_seq = self._ledger.highest_seq
         for part in self._ledger.interrupted:
             fault = InspectionFault(Code.INTERNAL_ERROR, "the station was interrupted while it inspected this part")
-            verdict = Verdict.not_inspected(part, fault).to_tell
-            await self._ledger.close(verdict, part.deadline_ms)
+            verdict = Verdict.not_inspected(part, fault)
+            await self._ledger.close(verdict.to_tell, part.deadline_ms)
+            if part.trigger.golden:
+                await self._ledger.found(verdict)
         self._ledger.interrupted.clear()
 
     async def stop(self, limit_s: float) -> None:

@@ -92,6 +92,19 @@ def test_one_that_failed_holds_until_the_same_has_passed_over_restarts_too(clock
     assert station.refusal() is None
 
 
+def test_one_whose_finding_a_crash_took_holds_until_the_same_has_passed(clock: Clock) -> None:
+    before = make()
+    before.found(found("FAIL", "FAIL", seq=7))
+    station = make()
+    station.remember(before.memory())
+    station.unsure([(7, "FAIL")])  # noted after all
+    assert station.refusal() is None
+    station.unsure([(8, "FAIL")])
+    assert code(station.refusal()) == 501 and "show it again" in station.failed
+    station.found(found("FAIL", "FAIL", seq=9))
+    assert station.refusal() is None
+
+
 def test_a_clock_that_was_set_back_makes_no_golden_part_younger_than_new(clock: Clock) -> None:
     before = make(every_h=1, expect=["PASS"])
     before.found(found("PASS", "PASS"))

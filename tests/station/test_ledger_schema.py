@@ -141,6 +141,19 @@ async def test_sqlite_refuses_to_change_what_was_told(path: Path) -> None:
     assert [row.outcome for row in search(path)] == ["PASS", "NOT_INSPECTED", "FAIL"]
 
 
+async def test_golden_parts_that_were_told_without_what_was_found_are_named_at_the_next_start(path: Path) -> None:
+    with opened(path) as ledger:
+        assert ledger.golden_unsure == []
+        for finding in (True, False):
+            part = golden(ledger)
+            await ledger.close(measured(part).to_tell, 5)
+            if finding:
+                await ledger.found(measured(part))
+        await ledger.accept(golden(ledger))  # the crash came while it was inspected: nobody was told anything
+    with opened(path) as ledger:
+        assert ledger.golden_unsure == [(2, "PASS")]
+
+
 async def test_golden_parts_are_counted_apart_and_keep_what_was_found(path: Path) -> None:
     with opened(path) as ledger:
         part = golden(ledger)

@@ -58,6 +58,7 @@ class Ledger:
         self.damaged: Path | None = None  # an unreadable ledger that was moved aside at start
         self.checked = True  # whole, at the start; a large file is still to be checked
         self.interrupted: list[Part] = []
+        self.golden_unsure: list[tuple[int, str]] = []  # seq, expected: told before a crash took what was found
         self.given_up = 0  # records that will never leave: too many waited, or they can't be made of their rows
 
     # --- opening -------------------------------------------------------------------------------------
@@ -112,6 +113,9 @@ class Ledger:
         open_rows = connection.execute("SELECT * FROM part WHERE outcome IS NULL ORDER BY seq").fetchall()
         names = [d[1] for d in connection.execute("PRAGMA table_info(part)")]
         self.interrupted = [self._part_of(dict(zip(names, row, strict=True))) for row in open_rows]
+        sql = "SELECT seq, golden FROM part WHERE seq > ? AND golden != '' AND outcome IS NOT NULL AND found IS NULL"
+        unsure = connection.execute(f"{sql} ORDER BY seq", (self.highest_seq - ATTEMPTS_REMEMBERED,))
+        self.golden_unsure = [(int(seq), str(golden)) for seq, golden in unsure]
         self.told_below(self._next_seq)
         connection.execute("BEGIN IMMEDIATE")
         connection.execute("INSERT OR REPLACE INTO meta VALUES('clean', '0')")
@@ -225,6 +229,10 @@ class Ledger:
         """Keep a command's answer: at once in memory, then on disk. A later one replaces it. Raises StorageFault."""
         self._commands.answered(cmd_id, Answer(name, content, answer))
         await self._write(lambda c: writes.remember_answer(c, cmd_id, name, content, answer))
+
+    async def flushed(self) -> None:
+        """All that was asked before is on disk, or has failed. Raises StorageFault."""
+        await self._write(lambda c: None)
 
     # --- who changed what ----------------------------------------------------------------------------
     async def audit(self, who: str, what: str, old: str = "", new: str = "") -> None:
