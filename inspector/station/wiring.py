@@ -43,6 +43,7 @@ STOP_PARTS_S = 1.0  # for parts under way
 STOP_REST_S = 0.5  # for each of: pictures, link, children, ledger
 STUCK_S = 5.0  # a part that long past its deadline: something hangs, let systemd start us anew
 DISK_STALL_S = 60.0
+DISK_LIMIT_S = 2.0  # so long the housekeeping waits for the disk; then it looks after the others
 OPEN_BOOKS_LIMIT_S = 20.0  # to close what a crash left open
 LINK_PATIENCE_S = 2.0  # at the start, before its absence is an alarm
 PICTURE_LIMIT_S = 2.0  # so long a record waits for the name of its part's picture
@@ -72,6 +73,7 @@ class Station:
         self._recipes = RecipeFolder(config.recipes)
         self._recipe_problems: list[str] = []
         self._ledger_ok_at = time.monotonic()
+        self._folding: asyncio.Task[None] | None = None
         self._topics = self._make_topics()
         self.ledger = Ledger(config.state_dir / "ledger.db", station=config.station, boot=self.boot, sim=config.sim)
         self.alarms = Alarms(self._alarm)
@@ -302,11 +304,13 @@ class Station:
                 last_counters = now
                 self.control.publish_counters()
                 await self.health.keep()
-                with contextlib.suppress(InspectionFault):
-                    await self.ledger.prune(self.config.keep_parts)
+                with contextlib.suppress(InspectionFault, asyncio.TimeoutError):
+                    await asyncio.wait_for(self.ledger.prune(self.config.keep_parts), DISK_LIMIT_S)
             if now - last_checkpoint > COUNTERS_EVERY_S * 3 or self.ledger.checkpoint_due:
                 last_checkpoint = now
-                await self.ledger.checkpoint()
+                if self._folding is None or self._folding.done():
+                    self._folding = asyncio.create_task(self.ledger.checkpoint(), name="checkpoint")
+                await asyncio.wait([self._folding], timeout=DISK_LIMIT_S)
             self._books_kept()
 
     def _books_kept(self) -> None:
@@ -328,7 +332,7 @@ class Station:
     async def _disk_alive(self) -> None:
         """A write now and then shows that the disk takes them (again)."""
         try:
-            await asyncio.wait_for(self.ledger.set_meta("alive", self.boot), 2.0)
+            await asyncio.wait_for(self.ledger.set_meta("alive", self.boot), DISK_LIMIT_S)
         except (asyncio.TimeoutError, StorageFault) as error:
             self.alarms.come("ledger", str(error) or "the disk does not answer")
             return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -107,6 +108,44 @@ async def test_a_loop_with_a_bug_goes_on_and_says_so(make_walk: Make, caplog: py
         task.cancel()
     assert "a bug in a loop" in caplog.text and "a note" in caplog.text
     assert station._notes == set()
+
+
+async def test_a_disk_that_hangs_while_the_log_is_folded_is_an_alarm(
+    make_walk: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    station = Station(make_walk().station_file)
+    station.ledger.open()
+    monkeypatch.setattr(wiring, "COUNTERS_EVERY_S", 0.0)
+    monkeypatch.setattr(wiring, "DISK_LIMIT_S", 0.05)
+    back, released, folds = threading.Event(), asyncio.Event(), 0
+
+    def fold() -> None:
+        nonlocal folds
+        folds += 1
+        back.wait(30.0)
+
+    async def hang(work: Any) -> None:
+        await asyncio.wait_for(released.wait(), 30.0)
+
+    monkeypatch.setattr(station.ledger, "_fold", fold)
+    housekeeping = asyncio.create_task(station._housekeeping())
+    try:
+        end = time.monotonic() + 10
+        while not folds:
+            assert time.monotonic() < end
+            await asyncio.sleep(0.02)
+        monkeypatch.setattr(station.ledger, "_write", hang)
+        while not station.alarms.holds("ledger"):
+            assert time.monotonic() < end, "nobody looks after the disk"
+            await asyncio.sleep(0.02)
+        assert folds == 1  # no second thread that hangs
+    finally:
+        back.set()
+        released.set()
+        housekeeping.cancel()
+        monkeypatch.undo()
+        await asyncio.gather(*station._notes, return_exceptions=True)
+        station.ledger.shut(5.0)
 
 
 async def test_a_disk_that_fails_is_an_alarm_until_it_takes_writes_again(make_walk: Make) -> None:
