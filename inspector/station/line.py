@@ -18,6 +18,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from typing import Protocol
 
 from inspector.codes import Code
@@ -196,7 +197,8 @@ class Line:
                     done("settled", "order")
                 await self._order.turn(part.seq)
                 done("turn", "record")
-                verdict = self._checked(part, lease, replace(verdict, stages_us={**verdict.stages_us, **stages}))
+                walked = replace(verdict, stages_us={**verdict.stages_us, **stages}, captured_utc=_taken(part, lease))
+                verdict = self._checked(part, lease, walked)
                 await self._ledger.close(verdict.to_tell, self._t_ms(part))
                 self._still_valid(part)
                 closed = True
@@ -280,7 +282,8 @@ class Line:
 
     def _faulted(self, part: Part, lease: Lease | None, stages: dict[str, int], fault: InspectionFault) -> Verdict:
         frames = lease.frames if lease else ()
-        return replace(Verdict.not_inspected(part, fault), frames=frames, stages_us=stages)
+        taken = _taken(part, lease)
+        return replace(Verdict.not_inspected(part, fault), frames=frames, stages_us=stages, captured_utc=taken)
 
     async def _close_fault(self, verdict: Verdict) -> bool:
         """Close a NOT_INSPECTED while there is time; False: it is told first."""
@@ -380,3 +383,16 @@ class Line:
     def _loop_time(when_ns: int) -> float:
         """A monotonic_ns instant on the event loop's clock."""
         return asyncio.get_running_loop().time() + (when_ns - time.monotonic_ns()) / 1e9
+
+
+def _taken(part: Part, lease: Lease | None) -> str:
+    """UTC of the part's first picture: when it was exposed, or fired where the camera does not say; "" without one."""
+    if lease is None or not lease.frames:
+        return ""
+    first, trigger = lease.frames[0], part.trigger
+    after = timedelta(microseconds=((first.exposed_ns or first.triggered_ns) - trigger.received_ns) // 1000)
+    try:
+        when = datetime.fromisoformat(trigger.received_utc.replace("Z", "+00:00")) + after
+    except (ValueError, OverflowError):  # a camera's clock may say anything; the part gets its answer
+        return ""
+    return when.strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"

@@ -371,6 +371,21 @@ async def test_a_golden_part_is_told_as_one_whatever_was_found(world: World, exp
     assert not {"total", "PASS", "NOT_INSPECTED"} & {name for name, n in world.ledger.counters.items() if n}
 
 
+async def test_a_verdict_says_when_its_picture_was_taken(world: World) -> None:
+    fired: list[int] = []
+
+    async def capture(part: Part) -> Lease:
+        fired.append(part.trigger.received_ns + 250_000_000)
+        return Lease((replace(frame(part.seq), triggered_ns=fired[-1], exposed_ns=0),), lambda _: None)
+
+    world.capture = capture  # type: ignore[method-assign]
+    world.trigger()  # at 2026-01-01T00:00:00.000Z
+    world.judging = lambda part, verdict: InspectionFault(Code.INTERNAL_ERROR, "no")
+    world.trigger()
+    await world.rest(2)
+    assert [v.captured_utc for v in world.told] == ["2026-01-01T00:00:00.250Z"] * 2
+
+
 async def test_a_part_right_behind_a_golden_part_that_failed_is_no_pass(world: World) -> None:
     world.takes_s = 0.05
     world.trigger()
