@@ -74,6 +74,48 @@ async def test_what_can_be_read_of_a_damaged_ledger_is_saved(path: Path) -> None
     assert query(path, 'SELECT count(*) FROM "check"') == [(200,)]
 
 
+@pytest.mark.parametrize("cut_off", ["moving", "making", "saving", "full"])
+async def test_a_start_that_is_cut_off_while_it_saves_loses_nothing(
+    path: Path, monkeypatch: pytest.MonkeyPatch, cut_off: str
+) -> None:
+    await fill(path)
+    kept = recount(path)[0]
+    spoil_pages_of(path, "part_by_id")
+    with monkeypatch.context() as killed:
+        whole, connect, rename = opening.salvage, opening._connect, Path.rename
+
+        def die(*arguments: object) -> None:
+            if cut_off == "saving":
+                whole(*arguments)  # type: ignore[arg-type]
+            raise sqlite3.OperationalError("database or disk is full") if cut_off == "full" else KeyboardInterrupt
+
+        def half(file: Path, to: str) -> Path:
+            if str(file).endswith("-wal"):
+                raise KeyboardInterrupt
+            return rename(file, to)
+
+        def once(file: Path) -> sqlite3.Connection:
+            if not file.exists():
+                raise KeyboardInterrupt
+            return connect(file)
+
+        if cut_off == "moving":
+            Path(f"{path}-wal").touch()
+            killed.setattr(Path, "rename", half)
+        elif cut_off == "making":
+            killed.setattr(opening, "_connect", once)
+        else:
+            killed.setattr(opening, "salvage", die)
+        with pytest.raises((KeyboardInterrupt, StorageFault)):
+            opening.open_ledger(path)
+    with opened(path) as ledger:
+        assert ledger.damaged is not None and ledger.next_seq > 200
+        assert ledger.counters == kept and ledger.answered("x1") is not None
+        assert await ledger.meta("recipe") == "7"
+    assert not opening.suspect_mark(path).exists()
+    assert len(list(path.parent.glob("ledger-damaged-*.db"))) == 1
+
+
 @pytest.mark.parametrize("damage", ["part", "outbox", "everything", "cut", "schema 1"])
 async def test_no_damage_takes_numbers_back(path: Path, damage: str) -> None:
     if damage == "schema 1":

@@ -22,6 +22,7 @@ _log = logging.getLogger(__name__)
 CHECKED_AT_START_BYTES = 256 * 1024 * 1024  # below a second; a larger file is checked beside the walk
 PATIENCE_S = 2.0  # with whoever else holds the file's lock
 WAL_KEPT_BYTES = 16 * 1024 * 1024  # the write-ahead log's file shrinks to this when it begins again
+_SAVING = "saving what can be saved of "
 _DAMAGED = (sqlite3.DatabaseError, sqlite3.InternalError)  # themselves, not what is derived from them
 
 
@@ -45,12 +46,12 @@ def open_ledger(path: Path) -> tuple[sqlite3.Connection, Path | None]:
             raise StorageFault(f"ledger {path} can't be opened: {error}") from error
         _log.error("ledger %s: %s", path, error)
     aside = _move_aside(path)
-    suspect.unlink(missing_ok=True)
     try:
         connection = _connect(path)
         salvage(aside, connection)
     except sqlite3.Error as error:
         raise StorageFault(f"a new ledger {path} can't be begun: {error}") from error
+    suspect.unlink(missing_ok=True)  # only now: a start that is cut off before saves again
     return connection, aside
 
 
@@ -68,6 +69,16 @@ def mark_suspect(path: Path, why: str) -> None:
     """Have it moved aside at the next start. Never raises."""
     with contextlib.suppress(OSError):
         suspect_mark(path).write_text(why + "\n", "utf-8")
+
+
+def _aside_of_before(path: Path) -> Path | None:
+    """Where a start that was cut off was moving a damaged ledger, None: there was none."""
+    with contextlib.suppress(OSError, UnicodeDecodeError):
+        said = suspect_mark(path).read_text("utf-8").strip()
+        name = said[len(_SAVING) :] if said.startswith(_SAVING) else ""
+        if name.startswith(f"{path.stem}-damaged-") and "/" not in name:
+            return path.with_name(name)
+    return None
 
 
 def _connect(path: Path) -> sqlite3.Connection:
@@ -116,11 +127,19 @@ def _back_up(connection: sqlite3.Connection, path: Path, version: int) -> None:
 
 
 def _move_aside(path: Path) -> Path:
-    stamp = datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%SZ")
-    aside = path.with_name(f"{path.stem}-damaged-{stamp}{path.suffix}")
-    for suffix in ("", "-wal", "-shm"):
+    """The mark says where to, from before the first file is moved until all is saved that can be."""
+    aside = _aside_of_before(path)
+    if aside is None:
+        stamp = datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%SZ")
+        aside = path.with_name(f"{path.stem}-damaged-{stamp}{path.suffix}")
+        mark_suspect(path, f"{_SAVING}{aside.name}")
+    half_made = aside.exists() and path.exists()  # begun by a start that was cut off
+    for suffix in ("-wal", "-shm", "") if half_made else ("", "-wal", "-shm"):
         with contextlib.suppress(FileNotFoundError):
-            Path(f"{path}{suffix}").rename(f"{aside}{suffix}")
+            if half_made:
+                Path(f"{path}{suffix}").unlink()
+            else:
+                Path(f"{path}{suffix}").rename(f"{aside}{suffix}")
     _log.error("the ledger is damaged; it was moved to %s and a new one was begun", aside)
     return aside
 
