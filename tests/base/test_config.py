@@ -73,7 +73,7 @@ def test_paths_are_relative_to_the_file(folder: Path, monkeypatch: pytest.Monkey
     assert (config.state_dir, config.runtime_dir) == (folder / "state", folder / "run")
     assert config.archive.folder == folder / "state/kept"
     assert config.feed_socket == folder / "run/feed.sock"
-    assert config.cameras["top"].producer is None and config.plc.version == "3.1.1"
+    assert config.cameras["top"].producer is None and config.plc.version == "auto"
     monkeypatch.setenv("STATE_DIRECTORY", "/var/lib/x")
     monkeypatch.setenv("RUNTIME_DIRECTORY", "/run/x")
     config = load_station(file)
@@ -104,7 +104,7 @@ def test_every_shipped_camera_file_is_sound() -> None:
         ("name: Top view", "nmae: Top view", "1: name: missing, and it is needed"),
         ("port: 1883", "port: 70000", "4: plc.port: found 70000, allowed: less than or equal to 65535"),
         ("port: 1883", "port: many", "4: plc.port: found 'many', allowed: integer"),
-        ("port: 1883", "version: 4", "4: plc.version: found 4, allowed: '3.1.1' or '5'"),
+        ("port: 1883", "version: 4", "4: plc.version: found 4, allowed: 'auto', '5' or '3.1.1'"),
         ("port: 1883", "password_file: absent", "4: plc.password_file: there is no file FOLDER/absent"),
         ("port: 1883", "keepalive_s: 1", "4: plc.keepalive_s: found 1, allowed: greater than or equal to 2"),
         ("plc: {host: broker, port: 1883}", "plc: broker", "4: plc: found 'broker', allowed: "),

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from inspector.parts import Check, CheckOutcome, Finding, FrameRef, Outcome, Part, Shape, Trigger, Verdict
+from inspector.parts import Check, CheckOutcome, Finding, FrameRef, Health, Outcome, Part, Shape, Trigger, Verdict
 from inspector.wire import (
     CameraState,
     Capture,
@@ -21,6 +21,7 @@ from inspector.wire import (
     Load,
     Loaded,
     LoadFailed,
+    Looked,
     Ping,
     Pong,
     Stop,
@@ -70,9 +71,10 @@ def test_to_a_child(message: ToChild) -> None:
         CaptureFailed(1, 201, "line one\nline two ü"),
         CameraState(True, "streaming", {"temperature_c": 41.5, "ring": "r"}),
         Stray("extra", 2),
-        Loaded("p", 1, 2, "plate", "sha", 300, ("top",), "cpu", {"m": "s"}, {"pass": 10}, 3),
+        Loaded("p", 1, 2, "plate", "sha", 300, ("top",), "cpu", {"m": "s"}, keep={"pass": 10}, stop_line=3),
         LoadFailed("p", "p:3: width: found 1"),
         Judged(VERDICT),
+        Looked(3, (Health("", "picture", 120.0, 90.0, 0.02, 1.5, 0.0),)),
         Kept(1, "a.png", "b.webp", "", 1, 2, 3),
     ],
     ids=lambda m: m.kind,
