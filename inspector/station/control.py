@@ -317,6 +317,10 @@ class Control:
             self._refuse(message, command, Code.BAD_COMMAND, f"trigger: part_id: {unfit}")
             return
         known = self._ledger.known(command.cmd_id)
+        if known is None and self._desk.knows(command.cmd_id):
+            text = f"cmd_id {command.cmd_id} was used for another command before"
+            self._refuse(message, command, Code.DUPLICATE_CONTENT, text)
+            return
         if known is None:
             self._accept(message, command.part_id, command.cmd_id, command.deadline_ms, None)
             return
@@ -562,7 +566,8 @@ class Control:
     def counters(self) -> dict[str, int]:
         """Since the last reset: total, pass, fail, not_inspected, late; golden parts are in no other."""
         kept = self._ledger.counters
-        return {name: kept.get(key, 0) - self.counter_base.get(key, 0) for key, name in COUNTERS.items()}
+        # never below 0: after damage the books may know of fewer parts than the last reset did
+        return {name: max(0, kept.get(key, 0) - self.counter_base.get(key, 0)) for key, name in COUNTERS.items()}
 
     def publish_counters(self) -> None:
         """Totals for the PLC."""
@@ -573,7 +578,7 @@ class Control:
         """(the recipe that ran last, was the station stopped) from the ledger."""
         recipe, stopped = await self._ledger.meta("recipe"), await self._ledger.meta("stopped")
         self._stopped = stopped == "1"
-        self.counter_base = json.loads(await self._ledger.meta("counter_base") or "{}")
+        self.counter_base = _counters(await self._ledger.meta("counter_base"))
         self.golden.remember(await self._ledger.meta(golden_room.MEMORY))
         self.golden.unsure(self._ledger.golden_unsure)
         await self.changeover.configuration.measure()
@@ -602,3 +607,12 @@ class Control:
         self._tasks.discard(task)
         if not task.cancelled() and task.exception() is not None:
             _log.error("a command ended in an error", exc_info=task.exception())
+
+
+def _counters(text: str | None) -> dict[str, int]:
+    """What a reset of the counters left; what can't be read is no reason not to start."""
+    try:
+        return {str(name): int(value) for name, value in json.loads(text or "{}").items()}
+    except (ValueError, TypeError, AttributeError) as error:
+        _log.error("the counters' last reset can't be read (%s): they count from the beginning", error)
+        return {}

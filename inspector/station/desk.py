@@ -86,8 +86,17 @@ class CommandDesk:
         self._do(command, asker)
         self._control.publish_state()
 
+    def knows(self, cmd_id: str) -> bool:
+        """A command with this id came before."""
+        return bool(cmd_id) and (cmd_id in self._open or self._ledger.answered(cmd_id) is not None)
+
     def _known(self, command: Command, content: str, asker: Asker) -> bool:
         """It came before: the same answer again, nothing is done twice."""
+        trigger = self._ledger.known(command.cmd_id)
+        if trigger is not None:
+            text = f"cmd_id {command.cmd_id} was used for the trigger of part {trigger[1][0]} before"
+            asker.answer(self._payload(command, "refused", Code.DUPLICATE_CONTENT, text, cmd_id=""))
+            return True
         being_done = self._open.get(command.cmd_id)
         answered = self._ledger.answered(command.cmd_id)
         if being_done is None and answered is None:

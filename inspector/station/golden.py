@@ -7,6 +7,7 @@ to whoever announced it. One that failed holds Ready false until one with the sa
 from __future__ import annotations
 
 import json
+import logging
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
@@ -16,6 +17,8 @@ from inspector.codes import Code
 from inspector.config import GoldenConfig
 from inspector.parts import InspectionFault, Trigger, Verdict
 from inspector.plc.contract import GoldenCommand
+
+_log = logging.getLogger(__name__)
 
 ARMED_S = 60.0  # an announced golden part that has not come by then will not come
 MEMORY = "golden"  # its key in the ledger's notes
@@ -166,7 +169,14 @@ class Golden:
         if not memory:
             return
         now, wall = time.monotonic(), time.time()
-        tree = json.loads(memory)
+        try:
+            self._recall(json.loads(memory), now, wall)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            _log.error("what golden parts have shown can't be read (%s): they are to be shown again", error)
+            self._last.clear()
+            self._passed.clear()
+
+    def _recall(self, tree: Any, now: float, wall: float) -> None:
         for name, into in (("last", self._last), ("passed", self._passed)):
             for expect, c in tree[name].items():
                 at = now - max(0.0, wall - float(c["at"]))

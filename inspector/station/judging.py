@@ -40,6 +40,7 @@ class JudgeDesk:
         self._waiting: dict[int, asyncio.Future[Verdict]] = {}
         self._leases: OrderedDict[int, tuple[Lease, int]] = OrderedDict()  # with the part's deadline
         self._path: Path | None = None
+        self._sha = ""  # of the recipe that was asked for: a judge that died must not come back with another
         self._loading: asyncio.Future[Loaded] | None = None
         self._preparing: dict[str, asyncio.Future[str]] = {}
         self._proofs: dict[int, asyncio.Future[str]] = {}
@@ -185,8 +186,16 @@ class JudgeDesk:
             _resolve(self._proofs.get(message.n), message.text)
         elif isinstance(message, Loaded) and message.path == str(self._path):
             self.child.patience(None)
+            asked = self._loading is not None and not self._loading.done()
+            if not asked and message.sha != self._sha:  # nobody has said that the new one may judge
+                name = Path(message.path).name
+                text = f"{name} was changed while the judge was away; the command recipe takes it over"
+                self._path = None
+                self._state(None, text)
+                return
+            self._sha = message.sha
             self._state(message, message.backend or "no model")
-            if self._loading is not None and not self._loading.done():
+            if self._loading is not None and asked:
                 self._loading.set_result(message)
         elif isinstance(message, LoadFailed) and message.path == str(self._path):
             self.child.patience(None)

@@ -57,7 +57,8 @@ class Outbox:
         self._counted_at = 0.0
         self._read_at = 0.0  # UTC in s since 1970: when somebody read a record
         self._noted_at = 0.0  # the same, as the ledger has it
-        self._unread_until = 0.0  # nobody reads: nothing is offered before
+        self._unread = False  # the reader is away: one record at a time asks whether he is back
+        self._unread_until = 0.0  # and none before
         self.depth = 0
 
     def wake(self) -> None:
@@ -68,9 +69,9 @@ class Outbox:
         """The broker has it; ``read`` False: for nobody."""
         now = time.time()
         if read:
-            self._read_at = now
+            self._read_at, self._unread = now, False
         elif abs(now - self._read_at) < READER_GONE_S:
-            self._unread_until = time.monotonic() + UNREAD_RETRY_S
+            self._unread, self._unread_until = True, time.monotonic() + UNREAD_RETRY_S
             self.link_down()
             return
         self._in_flight.pop(outbox_id, None)
@@ -121,10 +122,11 @@ class Outbox:
             return False
         if self._in_flight and now - next(iter(self._in_flight.values())) > RETRY_S:
             self.link_down()  # an acknowledgement went missing: begin again from the oldest
-        while len(self._in_flight) < IN_FLIGHT:
+        bound = 1 if self._unread else IN_FLIGHT  # he must not get later ones before the oldest
+        while len(self._in_flight) < bound:
             # taken before the read: what is read may be replaced by what is told meanwhile
             settled_below, owed, this_round = self._settled_below(), self._owed(), self._rounds
-            rows = await self._ledger.outbox(self._last_id, IN_FLIGHT - len(self._in_flight))
+            rows = await self._ledger.outbox(self._last_id, bound - len(self._in_flight))
             if this_round != self._rounds:
                 continue
             if not rows:

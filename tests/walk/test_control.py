@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -236,3 +237,22 @@ def test_sign_of_life_counts_and_no_result_is_retained(walk: Walk) -> None:
     wait_for(lambda: late_comer.of("hb"), LIMIT_S, "heartbeat")
     kinds = {m.topic.rpartition("/")[2] for m in late_comer.messages if m.retain}
     assert kinds <= {"state", "info", "counters"} and "state" in kinds
+
+
+def test_an_id_belongs_to_one_command_whatever_it_was(walk: Walk) -> None:
+    walk.calm()
+    cmd_id = walk.plc.trigger()
+    walk.plc.wait_result(cmd_id)
+
+    def refused() -> list[dict[str, Any]]:
+        return [a for a in walk.plc.of("ack") if a["code"] == 404 and cmd_id in a["text"]]
+
+    walk.plc.ask("stop", cmd_id=cmd_id)
+    wait_for(refused, LIMIT_S, "a refusal")
+    assert refused()[0]["cmd"] == "stop" and walk.plc.state["ready"]
+    reset = walk.plc.ask("reset_fault")
+    wait_for(lambda: walk.plc.acks(reset), LIMIT_S, "its answer")
+    walk.plc.trigger("X1", cmd_id=reset)
+    wait_for(lambda: [r for r in walk.plc.of("result") if r["part_id"] == "X1"], LIMIT_S, "a verdict")
+    (result,) = [r for r in walk.plc.of("result") if r["part_id"] == "X1"]
+    assert (result["verdict"], result["code"], result["cmd_id"]) == ("NOT_INSPECTED", 404, "")

@@ -13,7 +13,7 @@ import pytest
 
 from inspector.pixels import decode
 from tests.plc.peers import wait_for
-from tests.walk.harness import LIMIT_S, Walk, kill, picture
+from tests.walk.harness import LIMIT_S, Walk, kill, picture, recipe
 from tools.part_renderer.stamp import read_stamp
 
 SLOTS = 8
@@ -73,6 +73,21 @@ def test_a_judge_that_died_is_back_with_its_recipe(walk: Walk) -> None:
     assert walk.child("recipe").pid != judge.pid
     assert walk.alarms()["judge"] == "RTN"
     slots_are_free(walk)
+
+
+def test_a_judge_comes_back_with_no_other_recipe_than_it_had(walk: Walk) -> None:
+    walk.write_recipe(recipe(1, rev=2))
+    kill(walk.child("recipe"))
+    try:
+        walk.wait_status(lambda s: not s["ready"], "not Ready")
+        walk.plc.wait_state(ready=False, code=302)
+        wait_for(lambda: "changed while the judge was away" in walk.plc.state["text"], LIMIT_S, "why")
+        assert walk.plc.inspect()["verdict"] == "NOT_INSPECTED"
+        assert walk.plc.command("recipe", recipe=1)["rev"] == 2
+        assert walk.plc.inspect()["rev"] == 2
+    finally:
+        walk.write_recipe(recipe(1))
+        walk.plc.command("recipe", recipe=1)
 
 
 def test_a_judge_that_hangs_is_killed_and_started_again(walk: Walk) -> None:
