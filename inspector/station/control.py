@@ -190,13 +190,14 @@ class Control:
         return PackState.EXECUTE if self._judge.loaded and not self.changeover.changing else PackState.IDLE
 
     # --- outlet --------------------------------------------------------------------------------------
-    def tell(self, verdict: Verdict, *, dup: bool = False) -> bool:
-        """Publish on the control path; never kept for later."""
+    def tell(self, verdict: Verdict, *, dup: bool = False, t_ms: int | None = None) -> bool:
+        """Publish on the control path; never kept for later. ``t_ms``: as it was; None: from the trigger to now."""
         if self._link is None:
             return False
         part = verdict.part
         received = part.trigger.received_ns
-        t_ms = round((time.monotonic_ns() - received) / 1e6) if received else part.deadline_ms
+        if t_ms is None:
+            t_ms = round((time.monotonic_ns() - received) / 1e6) if received else part.deadline_ms
         payload = contract.result_payload(verdict, t_ms=max(0, t_ms), dup=dup)
         twins = self._twins(verdict, max(0, t_ms), dup)
         told = self._link.result(payload, contract.result_expiry_s(part.deadline_ms), twins)
@@ -388,16 +389,17 @@ class Control:
         assert self._line is not None  # noqa: S101  # wired before the link is started
         if self._line.under_way(seq):
             return  # what is on disk already may still be replaced by what is told
-        verdict = self._line.told(seq)
+        verdict, t_ms = self._line.told(seq), None
         if verdict is None:
             try:
                 row = await self._ledger.get(seq)
             except StorageFault as fault:
                 self.trouble("ledger", fault.text)
                 return
-            verdict = row.verdict if row is not None else None
+            # with the time it took then: since a restart of the computer its clock is another
+            verdict, t_ms = (row.verdict, row.t_ms) if row is not None else (None, None)
         if verdict is not None:
-            self.tell(verdict, dup=True)
+            self.tell(verdict, dup=True, t_ms=t_ms)
 
     # --- golden parts and the self-test --------------------------------------------------------------
     def doubt(self) -> InspectionFault | None:
