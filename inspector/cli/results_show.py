@@ -15,6 +15,7 @@ from inspector.wire import verdict_to_json
 
 WIDTH = 80  # columns
 _LEFT = 13  # of them for the names
+_INSTANTS = ("received", "captured", "accepted", "judged", "settled", "turn")  # of the walk; others are durations
 _DIGEST = re.compile("[0-9a-f]{64}")
 
 
@@ -84,10 +85,12 @@ def _verdict(verdict: Verdict | None) -> Iterator[str]:
         yield "  checks"
     for check in verdict.checks:
         yield from _check(check)
-    if verdict.stages_us:
-        yield "  time since the trigger"
-    for name, us in verdict.stages_us.items():
-        yield f"    {us / 1000:8.1f} ms {name}"
+    for title, of_walk in (("time since the trigger", True), ("time it took", False)):
+        found = [(name, us) for name, us in verdict.stages_us.items() if (name in _INSTANTS) == of_walk]
+        if found:
+            yield f"  {title}"
+        for name, us in found:
+            yield f"    {us / 1000:8.1f} ms {name}"
 
 
 def _check(check: Check) -> Iterator[str]:
