@@ -101,7 +101,7 @@ class Bench(World):
         for name, content in (("camera.yaml", camera), ("recipes/smallest.yaml", recipe)):
             with (self.folder / name).open("w", encoding="utf-8") as file:
                 yaml.dump(content, file)
-        config["cameras"]["top"]["features"] = str(self.folder / "camera.yaml")
+        config["cameras"]["top"] |= {"features": str(self.folder / "camera.yaml"), "trigger_limit_ms": 2000}
         config["recipes"] = str(self.folder / "recipes")
         with self.station_file.open("w", encoding="utf-8") as file:
             yaml.dump(config, file)
