@@ -94,7 +94,7 @@ class ScadaDesk:
         self._wake = asyncio.Event()
         self._essence: tuple[object, ...] = ()
         self._totals_at = self._kept_at = 0.0
-        self._deaths = 0
+        self._rounds = 0
         self._unborn_since: float | None = time.monotonic()
         self._orders: deque[float] = deque()
         self._drops = 0
@@ -201,14 +201,14 @@ class ScadaDesk:
     async def _replay(self) -> bool:
         """Some of the verdicts that were missed; True when there are more."""
         # both are taken before the read: what is read may be of another session, or not final yet
-        settled_below, deaths = self._settled_below(), self._deaths
+        settled_below, this_round = self._settled_below(), self._rounds
         if self._told.reach >= settled_below - 1:
             return False
         try:
             rows = await self._ledger.rows_after(self._told.reach, REPLAY_AT_ONCE)
         except InspectionFault:
             return False  # told by those who wait for a verdict; here it only means later
-        if deaths != self._deaths:
+        if this_round != self._rounds:
             return True
         final = [row for row in rows if row.seq < settled_below]
         for row in final:
@@ -252,13 +252,16 @@ class ScadaDesk:
     def born(self) -> None:
         """See :class:`~inspector.plc.sparkplug.session.Listener`."""
         self._unborn_since = None
+        # a host that asks for a rebirth has missed something: it came after us, or a message was lost on its way
+        self._rounds += 1
+        self._told.session_ended()
         self._alarms.go("scada")
         self._wake.set()
 
     def died(self, *, confirmed: bool) -> None:
         """See :class:`~inspector.plc.sparkplug.session.Listener`."""
         self._unborn_since = time.monotonic()
-        self._deaths += 1
+        self._rounds += 1
         if confirmed:
             self._told.confirm()
         self._told.session_ended()

@@ -85,6 +85,11 @@ def test_scada_sees_births_and_every_verdict(plant: Plant) -> None:
     again = plant.host.wait("DBIRTH", 2)
     assert (again.values["Result/Seq"], again.values["State/State"]) == (bad["seq"], "EXECUTE")
 
+    def times(seq: int) -> int:
+        return sum(one.values.get("Result/Seq") == seq for one in plant.host.of("DDATA"))
+
+    wait_for(lambda: times(good["seq"]) > 1 and times(bad["seq"]) > 1, LIMIT_S, "both again")
+
 
 def test_scada_orders_and_is_answered(plant: Plant) -> None:
     plc = plant.walk.plc
