@@ -270,7 +270,7 @@ class Mischief:
             self._again.pop(cmd_id, None)
             self.sums["trigger answered again"] += 1
             return
-        if not cmd_id and code in (400, 404):
+        if not cmd_id and code in (300, 400, 404):
             self.sums[f"trigger refused {code}"] += 1
             # at its deadline, when the station's disk takes longer than that: one answer all the same
             for due in (400, 404) if code == 300 else (code,):
