@@ -94,8 +94,13 @@ class Bookkeeper:
             self._told(part)
             return
         await self._close(verdict)
-        if chance.random() < 0.05:  # its time ran out while it was written: told otherwise
+        if chance.random() < 0.1:  # its time ran out while it was written: told otherwise
             verdict = Verdict.not_inspected(part, InspectionFault(Code.TIMEOUT, "no verdict within its time"))
+            fields = {"seq": part.seq, "outcome": verdict.outcome.value, "code": verdict.code, "checks": 0}
+            self.say("try", "told_first", **fields)
+            if await self.ledger.told_first(verdict, chance.randint(200, 1000)):
+                self.say("got", "told_first", **fields)
+            await asyncio.sleep(chance.choice((0, 0.002, 0.01)))
             await self._close(verdict)
         self._told(part)
         if verdict.outcome is Outcome.NOT_INSPECTED and chance.random() < 0.3:

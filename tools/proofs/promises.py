@@ -70,6 +70,10 @@ class Promises:
         part.kept = len(part.tried) - 1
         part.kept_at = self._begun_at[(m["seq"], part.kept)]
 
+    # told, and its row is not right yet: from the answer on it is as good as closed
+    _try_told_first = _try_close
+    _got_told_first = _got_close
+
     def _got_late(self, m: dict[str, Any]) -> None:
         self._parts[m["seq"]].late = True
 

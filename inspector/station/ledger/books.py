@@ -8,7 +8,7 @@ import logging
 import sqlite3
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -26,6 +26,7 @@ from inspector.station.ledger.opening import (
 )
 from inspector.station.ledger.reserve import Reserve
 from inspector.station.ledger.rows import SEQ_MAX, Answer, RecipeTag, Row, StorageFault, Waiting, utc_now
+from inspector.station.ledger.told import ToldFirst, put_right
 from inspector.station.ledger.writer import Writer
 
 T = TypeVar("T")
@@ -34,6 +35,7 @@ _log = logging.getLogger(__name__)
 ATTEMPTS_REMEMBERED = 2000
 READ_LIMIT_S = 5.0
 MAX_AHEAD = 1000  # verdicts that may have been told before their rows were on disk when the power went
+TOLD_FIRST_LIMIT_S = 0.02  # so long a part is told later for the sake of the books
 IN_FORCE = "config"  # in meta: digest of the configuration that was in force last
 
 
@@ -48,6 +50,7 @@ class Ledger:
         self._reserve = Reserve(path.with_suffix(".reserve"))
         self._writer = Writer(path, self._reserve)
         self._guard = SeqGuard(path.with_suffix(".seq"))
+        self._told_first = ToldFirst(path.with_suffix(".told"))
         self._long_check = LongCheck(path)
         self._readers = ThreadPoolExecutor(1, thread_name_prefix="ledger reader")
         self._reading: sqlite3.Connection | None = None  # belongs to the reader's thread
@@ -74,6 +77,7 @@ class Ledger:
             if not (self._reserve.full(error) and self._reserve.spend()):
                 raise
             self._open()
+        self._told_first.make()  # only now: what it had is in the ledger
         self._beside()
 
     def _open(self) -> None:
@@ -92,6 +96,9 @@ class Ledger:
             raise StorageFault(f"ledger {self._path} can't be written: {error}") from error
 
     def _start_from(self, connection: sqlite3.Connection) -> None:
+        wrong = put_right(connection, self._told_first.read())
+        if wrong:
+            _log.warning("the ledger now says what was told of %d parts, up to seq %d", len(wrong), wrong[-1])
         highest = connection.execute("SELECT max(seq) FROM part").fetchone()[0]
         clean = reading.meta_of(connection, "clean") != "0"
         self.highest_seq = highest or 0
@@ -192,6 +199,14 @@ class Ledger:
         part replaces the first, as long as it makes it NOT_INSPECTED and it was not told yet (:meth:`told_below`).
         """
         await self._write(lambda c: self._close(c, verdict, t_ms))
+        self._told_first.settled(verdict.part.seq)
+
+    async def told_first(self, verdict: Verdict, t_ms: int) -> bool:
+        """A NOT_INSPECTED is told now, whatever its row says: from here on no restart finds anything else in the books.
+
+        True when that holds for a power cut, too; False when the disk is too slow for it. ``close`` it afterwards.
+        """
+        return await self._told_first.note(verdict, t_ms, TOLD_FIRST_LIMIT_S)
 
     def _close(self, connection: sqlite3.Connection, verdict: Verdict, t_ms: int) -> None:
         writes.close_part(connection, verdict, t_ms)
@@ -225,14 +240,29 @@ class Ledger:
         """What a command other than a trigger was answered, also before a restart; None: it is new."""
         return self._commands.answer(cmd_id) if cmd_id else None
 
-    async def remember(self, cmd_id: str, name: str, content: str, answer: bytes) -> None:
-        """Keep a command's answer: at once in memory, then on disk. A later one replaces it. Raises StorageFault."""
-        self._commands.answered(cmd_id, Answer(name, content, answer))
-        await self._write(lambda c: writes.remember_answer(c, cmd_id, name, content, answer))
+    def answers(self, name: str) -> list[tuple[str, Answer]]:
+        """(cmd_id, last answer) of all remembered commands of this name, oldest first."""
+        return self._commands.answers(name)
 
-    async def flushed(self) -> None:
-        """All that was asked before is on disk, or has failed. Raises StorageFault."""
-        await self._write(lambda c: None)
+    async def remember(
+        self, cmd_id: str, name: str, content: str, answer: bytes, change: tuple[str, str, str] | None = None
+    ) -> None:
+        """Keep a command's answer: at once in memory, then on disk. A later one replaces it. Raises StorageFault.
+
+        ``change`` (who, from what, to what) goes into the audit in the same transaction; for a command without an id
+        there is nothing else to keep.
+        """
+        if cmd_id:
+            self._commands.answered(cmd_id, Answer(name, content, answer))
+
+        def work(c: sqlite3.Connection) -> None:
+            if cmd_id:
+                writes.remember_answer(c, cmd_id, name, content, answer)
+            heads.append(audit.append(c, change[0], name, change[1], change[2]) if change is not None else "")
+
+        heads: list[str] = []
+        await self._write(work)
+        self._keep_head(heads[-1])  # nobody waits for it: the head in the ledger is there
 
     # --- who changed what ----------------------------------------------------------------------------
     async def audit(self, who: str, what: str, old: str = "", new: str = "") -> None:
@@ -258,10 +288,20 @@ class Ledger:
     async def _audited(self, work: Callable[[sqlite3.Connection], str]) -> None:
         heads: list[str] = []
         await self._write(lambda c: heads.append(work(c)))
-        if heads[-1]:
-            with contextlib.suppress(RuntimeError, OSError):  # shut meanwhile; the head in the ledger is there
-                file = audit.head_file(self._path)
-                await asyncio.get_running_loop().run_in_executor(self._readers, file.write_text, heads[-1] + "\n")
+        kept = self._keep_head(heads[-1])
+        if kept is not None:
+            await asyncio.wrap_future(kept)
+
+    def _keep_head(self, head: str) -> Future[None] | None:
+        """The head of the chain ("": it is as it was) into the file beside the ledger, by the reader's thread."""
+
+        def work() -> None:
+            with contextlib.suppress(OSError):
+                audit.head_file(self._path).write_text(head + "\n")
+
+        with contextlib.suppress(RuntimeError):  # shut meanwhile
+            return self._readers.submit(work) if head else None
+        return None
 
     # --- the outbox ----------------------------------------------------------------------------------
     async def outbox(self, after: int, limit: int) -> list[Waiting]:
@@ -417,6 +457,7 @@ class Ledger:
         with contextlib.suppress(RuntimeError):  # told so twice
             self._readers.submit(self._end_reading)
         self._readers.shutdown(wait=False)
+        self._told_first.shut()
         if self._writer.running:
             with contextlib.suppress(OSError):
                 self._guard.keep(self._next_seq - 1, 0)

@@ -57,6 +57,10 @@ class Commands:
         """What another command was answered."""
         return self._answers.get(cmd_id)
 
+    def answers(self, name: str) -> list[tuple[str, Answer]]:
+        """(cmd_id, answer) of all that have this name, oldest first."""
+        return [(cmd_id, answer) for cmd_id, answer in self._answers.items() if answer.name == name]
+
     def answered(self, cmd_id: str, answer: Answer) -> None:
         """A command was answered."""
         self._answers[cmd_id] = answer
