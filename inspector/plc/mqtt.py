@@ -88,7 +88,7 @@ class Owner(Protocol):
         """A message, of any content."""
 
     def acked(self, connection: Connection, tag: object, reason: int) -> None:
-        """The broker has answered the message that was published with ``tag``; 0x80 and more: refused (MQTT 5)."""
+        """The broker has answered what was published or asked with ``tag``; 0x80 and more: refused (MQTT 5)."""
 
     def dropped(self, count: int) -> None:
         """So many messages came and can't be told."""
@@ -180,6 +180,7 @@ class Connection:
         client.on_subscribe = self._on_subscribe
         client.on_message = self._on_message
         client.on_publish = self._on_publish
+        client.on_unsubscribe = self._on_unsubscribe
         client.on_disconnect = self._on_disconnect
         client.on_socket_close = self._on_socket_close
         # with one of these paho leaves the writing to us
@@ -243,12 +244,22 @@ class Connection:
             return False
         if qos:
             self._unacked[info.mid] = (tag, time.monotonic())
-        try:
-            self._flush()
-        except Exception as error:
-            self._events.append((self._fail, ("write", error)))
-        if self._events:  # the write found the connection dead: told when the caller is done
-            self._ask_drain()
+        self._write()
+        return True
+
+    def ask(self, unused_filter: str, tag: object) -> bool:
+        """Have the broker answer (``acked`` with ``tag``) after all that was published before, at QoS 0 too.
+
+        It is asked to end a subscription to ``unused_filter`` that never was, so that nothing changes. True: it was
+        asked.
+        """
+        if not self.up:
+            return False
+        rc, mid = self._client.unsubscribe(unused_filter)
+        if rc != MQTTErrorCode.MQTT_ERR_SUCCESS or mid is None:
+            return False
+        self._unacked[mid] = (tag, time.monotonic())
+        self._write()
         return True
 
     def disconnect(self) -> None:
@@ -354,6 +365,15 @@ class Connection:
         if not self._over and self._sock is not None:
             self._tick = self._loop.call_later(TICK_S, self._misc)
 
+    def _write(self) -> None:
+        """For who publishes: it must not hear of an end before it is done."""
+        try:
+            self._flush()
+        except Exception as error:
+            self._events.append((self._fail, ("write", error)))
+        if self._events:  # the write found the connection dead: told when the caller is done
+            self._ask_drain()
+
     def _flush(self) -> None:
         """Write what can be written now; the rest when the socket has room."""
         client = self._client
@@ -457,6 +477,11 @@ class Connection:
         known = self._unacked.pop(mid, None)
         if known is not None:
             self._events.append((self._tell, (self._owner.acked, self, known[0], reason.value)))
+
+    def _on_unsubscribe(self, _client: Any, _data: Any, mid: int, _reasons: Any, _props: Any) -> None:
+        known = self._unacked.pop(mid, None)
+        if known is not None:  # whatever it answers, it has read what came before
+            self._events.append((self._tell, (self._owner.acked, self, known[0], 0)))
 
     def _on_disconnect(self, _client: Any, _data: Any, flags: Any, reason: ReasonCode, _props: Any) -> None:
         if self._told_off:

@@ -33,6 +33,8 @@ LIVE_BOUND = 500  # verdicts on their way from the walk; one more is read from t
 REPLAY_AT_ONCE = 10
 REPLAY_EVERY_S = 0.1
 LOOK_EVERY_S = 1.0
+MARK_EVERY_S = 1.0
+MARK_LIMIT_S = 10.0  # without an answer, before the broker is asked again
 TOTALS_EVERY_S = 5.0
 KEEP_EVERY_S = 5.0
 DISK_LIMIT_S = 2.0
@@ -93,8 +95,10 @@ class ScadaDesk:
         self._live: deque[tuple[Verdict, int]] = deque()
         self._wake = asyncio.Event()
         self._essence: tuple[object, ...] = ()
-        self._totals_at = self._kept_at = 0.0
+        self._totals_at = self._kept_at = self._marked_at = 0.0
         self._rounds = 0
+        self._audience = 0  # to whom it was told: see EdgeNode.audience
+        self._asked: tuple[int, float] | None = None  # of the broker: does it have all up to this seq, told when?
         self._unborn_since: float | None = time.monotonic()
         self._orders: deque[float] = deque()
         self._drops = 0
@@ -154,11 +158,20 @@ class ScadaDesk:
             now = time.monotonic()
             if self.session.born:
                 self._told.pass_time(now)
+                self._mark(now)
             if now - self._kept_at > KEEP_EVERY_S:
                 self._kept_at = now
                 await self.keep()
                 self._look()
             await asyncio.sleep(REPLAY_EVERY_S if behind else LOOK_EVERY_S)
+
+    def _mark(self, now: float) -> None:
+        """Have the broker say how much it has taken."""
+        reach = self._told.reach
+        waits_s = MARK_LIMIT_S if self._asked is not None else MARK_EVERY_S
+        if reach > self._told.surely_taken and now - self._marked_at >= waits_s:
+            self._marked_at, asked = now, (reach, now)
+            self._asked = asked if self.session.mark(asked) else None
 
     async def stop(self, limit_s: float) -> None:
         """Tell what is left, say NDEATH, within ``limit_s``, and note it in the ledger."""
@@ -252,19 +265,32 @@ class ScadaDesk:
     def born(self) -> None:
         """See :class:`~inspector.plc.sparkplug.session.Listener`."""
         self._unborn_since = None
-        # a host that asks for a rebirth has missed something: it came after us, or a message was lost on its way
-        self._rounds += 1
-        self._told.session_ended()
+        self._new_round()
+        audience = self.session.node.audience
+        if audience != self._audience:
+            self._audience = audience
+            self._told.host_lost()
         self._alarms.go("scada")
         self._wake.set()
 
     def died(self, *, confirmed: bool) -> None:
         """See :class:`~inspector.plc.sparkplug.session.Listener`."""
         self._unborn_since = time.monotonic()
-        self._rounds += 1
         if confirmed:
             self._told.confirm()
-        self._told.session_ended()
+        self._new_round()
+
+    def taken(self, mark: object) -> None:
+        """See :class:`~inspector.plc.sparkplug.session.Listener`."""
+        if self._asked is not None and mark == self._asked:
+            self._told.taken(*self._asked)
+            self._asked = None
+
+    def _new_round(self) -> None:
+        """What the broker had not surely taken is told again. What is read or asked just now is of the old round."""
+        self._rounds += 1
+        self._asked = None
+        self._told.connection_lost()
 
     def ordered(self, payload: bytes, *, retained: bool) -> None:
         """See :class:`~inspector.plc.sparkplug.session.Listener`."""

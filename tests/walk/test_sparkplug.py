@@ -69,7 +69,7 @@ def test_scada_sees_births_and_every_verdict(plant: Plant) -> None:
     birth, device = plant.host.wait("NBIRTH", 1), plant.host.wait("DBIRTH", 1)
     assert birth.values["bdSeq"] == 0
     assert (birth.values["Properties/Line"], birth.values["Properties/Name"]) == ("t", "Test")
-    assert len(device.values) == 31
+    assert len(device.values) == 33
     good = plant.walk.plc.inspect()
     plant.walk.show(False)
     bad = plant.walk.plc.inspect()
@@ -80,10 +80,12 @@ def test_scada_sees_births_and_every_verdict(plant: Plant) -> None:
         "PartId": bad["part_id"], "Verdict": 2, "Code": bad["code"], "Recipe": 1,
     }  # fmt: skip
     assert told[good["seq"]]["Result/Verdict"] == 1
+    assert told[bad["seq"]]["Result/Config"] == bad["cfg"] != ""
     assert plant.walk.status()["links"]["scada"]["state"] == "ok"
     plant.host.write("NCMD/press2", {"Node Control/Rebirth": True})
     again = plant.host.wait("DBIRTH", 2)
     assert (again.values["Result/Seq"], again.values["State/State"]) == (bad["seq"], "EXECUTE")
+    assert again.values["State/Config"] == again.values["Result/Config"] == bad["cfg"]
 
     def times(seq: int) -> int:
         return sum(one.values.get("Result/Seq") == seq for one in plant.host.of("DDATA"))

@@ -7,6 +7,7 @@ births, every alias is known. A verdict may come twice (as history), never in tw
 from __future__ import annotations
 
 import json
+import re
 import threading
 import time
 from collections import Counter
@@ -19,7 +20,8 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from tools.plc_simulator.sparkplug import Malformed, Metric, Payload, read, rebirth
 
 VERDICTS = {1: "PASS", 2: "FAIL", 3: "NOT_INSPECTED"}
-RESULT = ("Result/Seq", "Result/PartId", "Result/Verdict", "Result/Code", "Result/Score", "Result/TMs", "Result/Recipe")
+RESULT = tuple(f"Result/{name}" for name in ("Seq", "PartId", "Verdict", "Code", "Score", "TMs", "Recipe", "Config"))
+CONFIG = re.compile(r"[0-9a-f]{8}")
 INT64 = 4
 TEXTS_KEPT = 1000
 REBIRTH_EVERY_S = 1.0
@@ -229,6 +231,9 @@ class Host:
         seq, code = values["Result/Seq"].value, values["Result/Code"].value
         verdict = VERDICTS.get(values["Result/Verdict"].value, "?")
         content = (values["Result/PartId"].value, verdict, code)
+        config = values["Result/Config"].value
+        if not CONFIG.fullmatch(str(config)) and (config != "" or verdict == "PASS"):
+            self._say("result", f"{seq}: judged by {config!r}")
         historical = values["Result/Seq"].historical
         self.sums["verdicts as history" if historical else "verdicts live"] += 1
         if verdict == "?" or (verdict == "PASS") != (code == 0):

@@ -15,7 +15,7 @@ from typing import Any
 
 from inspector.config import sparkplug_complaint as id_complaint
 from inspector.parts import Outcome, Verdict
-from inspector.plc.contract import TEXT_MAX, StationState, as_real
+from inspector.plc.contract import TEXT_MAX, StationState, as_real, short_config
 from inspector.plc.sparkplug.payload import DataType, Metric, Payload, Value, decode, encode
 
 NAMESPACE = "spBv1.0"
@@ -38,6 +38,7 @@ DEVICE_METRICS: dict[str, DataType] = {
     **{name: DataType.INT64 for name in COUNTERS.values()},
     "Command/Id": DataType.STRING, "Command/Name": DataType.STRING, "Command/Arg": DataType.STRING,
     "Command/AnswerPhase": DataType.STRING, "Command/AnswerCode": DataType.INT32, "Command/AnswerText": DataType.STRING,
+    "Result/Config": DataType.STRING, "State/Config": DataType.STRING,
 }  # fmt: skip
 """Everything a DBIRTH tells, in its order."""
 ALIASES = {name: alias for alias, name in enumerate(DEVICE_METRICS, start=1)}
@@ -74,6 +75,7 @@ class Result:
     t_ms: int
     recipe: int
     taken_ms: int
+    config: str = ""  # digest of what judged, short; "" when that was not known
 
     @classmethod
     def of(cls, verdict: Verdict, *, t_ms: int) -> Result:
@@ -81,7 +83,7 @@ class Result:
         part = verdict.part
         return cls(
             part.seq, part.trigger.part_id, VERDICTS[verdict.outcome], verdict.code, as_real(verdict.score), t_ms,
-            part.recipe, _utc_ms(verdict.captured_utc or part.trigger.received_utc),
+            part.recipe, _utc_ms(verdict.captured_utc or part.trigger.received_utc), short_config(part.config),
         )  # fmt: skip
 
     def values(self) -> dict[str, Value]:
@@ -89,7 +91,7 @@ class Result:
         return {
             "Result/Seq": self.seq, "Result/PartId": self.part_id, "Result/Verdict": self.verdict,
             "Result/Code": self.code, "Result/Score": self.score, "Result/TMs": self.t_ms,
-            "Result/Recipe": self.recipe,
+            "Result/Recipe": self.recipe, "Result/Config": self.config,
         }  # fmt: skip
 
 
@@ -136,6 +138,7 @@ class EdgeNode:
         self._born = False
         self._host_ms = 0  # of the newest STATE
         self._host_online = False  # told in this connection
+        self._audience = 0
         self._values: dict[str, tuple[Value, int]] = {}  # by metric name: value, UTC ms
 
     @property
@@ -160,6 +163,20 @@ class EdgeNode:
         topics = (self._command_topic, self.device_command_topic, self._state_topic)
         return tuple((topic, 1) for topic in topics if topic)
 
+    @property
+    def audience(self) -> int:
+        """Another number whenever those who listen may not be those who listened before, or have missed something.
+
+        That is a primary host that was offline or tells a newer STATE, and a rebirth that somebody asked for; without
+        a primary host, each new connection.
+        """
+        return self._audience
+
+    @property
+    def unused_filter(self) -> str:
+        """A topic filter of this node's own that nobody ever subscribes to."""
+        return f"{self._command_topic}/none"
+
     def will(self, now_ms: int) -> Message:
         """The will of the next CONNECT, with the next bdSeq."""
         self.disconnected()
@@ -173,6 +190,8 @@ class EdgeNode:
             raise RuntimeError("will() comes before each connection")
         self._willed = False
         self._connected = True
+        if not self._state_topic:
+            self._audience += 1
         # the host's retained STATE may have come before the subscription was confirmed
         return self._births(now_ms) if self._host_online or not self._state_topic else Step()
 
@@ -206,7 +225,7 @@ class EdgeNode:
                 "State/Busy": state.busy, "State/Recipe": state.recipe, "State/Rev": state.rev,
                 "State/Code": state.code, "State/Text": state.text[:TEXT_MAX], "State/Fault": state.fault,
                 "State/Warn": state.warn, "State/Sim": state.sim, "State/Queue": state.queue,
-                "State/Boot": state.boot,
+                "State/Boot": state.boot, "State/Config": short_config(state.config),
             },
             now_ms,
         )  # fmt: skip
@@ -230,7 +249,10 @@ class EdgeNode:
 
     def _command(self, payload: bytes, now_ms: int) -> Step:
         asked = any(metric.name == REBIRTH and metric.value is True for metric in decode(payload).metrics)
-        return self._births(now_ms) if asked and self._born else Step()
+        if not asked or not self._born:
+            return Step()
+        self._audience += 1
+        return self._births(now_ms)
 
     def _host(self, payload: bytes, now_ms: int) -> Step:
         members = _json_object(payload, "STATE")
@@ -241,8 +263,13 @@ class EdgeNode:
             raise ValueError(f"STATE: timestamp: found {told_ms!r}, allowed: ms since 1970")
         if told_ms < self._host_ms:
             return Step()  # an old death that comes after a new birth
+        # a host's STATE has the time of its connection: with a newer one it knows nothing of what was said before,
+        # births included. A broker that died with it has told nobody that it was offline
+        another = told_ms > self._host_ms
+        if another or not online:
+            self._audience += 1
         self._host_ms, self._host_online = told_ms, online
-        if online and self._connected and not self._born:
+        if online and self._connected and (another or not self._born):
             return self._births(now_ms)
         if not online and self._born:
             return self.stop(now_ms)

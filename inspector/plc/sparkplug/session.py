@@ -37,6 +37,9 @@ class Listener(Protocol):
     def died(self, *, confirmed: bool) -> None:
         """No more data. ``confirmed``: the broker has taken all that was told."""
 
+    def taken(self, mark: object) -> None:
+        """The broker has taken all that was told before :meth:`Session.mark` was given this mark."""
+
     def ordered(self, payload: bytes, *, retained: bool) -> None:
         """A DCMD, of any content."""
 
@@ -140,6 +143,10 @@ class Session:
         """Publish a step of the node. False: nothing is connected, nothing was to be told, or the session is over."""
         return bool(step.publish) and self._publish(step)
 
+    def mark(self, mark: object) -> bool:
+        """Ask the broker whether it has all that was told until now. False: not connected. See Listener.taken."""
+        return self._connection is not None and self._connection.ask(self.node.unused_filter, mark)
+
     # --- owner of the connection ---------------------------------------------------------------------
     def up(self, connection: Connection, refused: str) -> None:
         """See :class:`~inspector.plc.mqtt.Owner`."""
@@ -176,8 +183,12 @@ class Session:
 
     def acked(self, connection: Connection, tag: object, reason: int) -> None:
         """See :class:`~inspector.plc.mqtt.Owner`."""
-        if connection is self._connection and tag == _DEATH and reason < REFUSED:
+        if connection is not self._connection or reason >= REFUSED:
+            return
+        if tag == _DEATH:
             self._deaths.set()
+        else:
+            self._listener.taken(tag)
 
     def dropped(self, count: int) -> None:
         """See :class:`~inspector.plc.mqtt.Owner`."""

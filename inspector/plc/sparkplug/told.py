@@ -1,7 +1,10 @@
 """Which verdicts SCADA has been told: Sparkplug's data is QoS 0, nobody confirms it.
 
-What was sent shortly before a connection or its host went away may never have arrived. So a verdict counts as told
-for good only after :data:`DOUBT_S`; when a session ends, what is younger is told again. Twice is allowed, a gap not.
+Three things can keep a verdict from arriving. Our connection ends: what the broker has surely taken, because it
+answered something that was sent later (:meth:`Told.taken`), need not be told again. The host goes away: it may have
+been gone for as long as the broker took to notice it, so what is younger than :data:`DOUBT_S` is told again. The
+station dies: so is everything that was not settled. Twice is allowed, a gap not; but where hosts come and go all the
+time, what the broker took in :data:`TIMES` rounds is settled, or the past would never leave room for the present.
 """
 
 from __future__ import annotations
@@ -9,8 +12,9 @@ from __future__ import annotations
 from collections import deque
 
 DOUBT_S = 60.0  # a broker takes 1.5 keep-alives of the host to notice that it has gone
+TIMES = 5
 AHEAD_MAX = 10_000  # told before older ones were
-MARK_EVERY_S = 1.0
+MARKS_MAX = 1000  # taken and not settled yet; about one a second comes
 
 
 class Told:
@@ -20,7 +24,8 @@ class Told:
         self.settled = settled
         self.reach = settled
         self._ahead: set[int] = set()
-        self._marks: deque[tuple[float, int]] = deque()  # when, how far it reached; as many as fit into DOUBT_S
+        self._marks: deque[tuple[float, int]] = deque(maxlen=MARKS_MAX)  # told when, how far; the broker has it
+        self._rounds: deque[int] = deque(maxlen=TIMES)  # how far the last ones came, by what the broker has
 
     def add(self, seq: int) -> None:
         """One verdict was told just now."""
@@ -47,20 +52,34 @@ class Told:
         """At most so many verdicts with a number smaller than ``below`` are still to be told."""
         return max(0, below - 1 - self.reach - len(self._ahead))
 
+    @property
+    def surely_taken(self) -> int:
+        """The broker has everything up to this one."""
+        return self._marks[-1][1] if self._marks else self.settled
+
+    def taken(self, reach: int, told_at: float) -> None:
+        """The broker has answered something that was sent after everything up to ``reach``, at ``told_at``."""
+        self._marks.append((told_at, reach))
+
     def pass_time(self, now: float) -> None:
-        """Call it about once a second: what was told long enough ago is settled."""
-        if not self._marks or now - self._marks[-1][0] >= MARK_EVERY_S:
-            self._marks.append((now, self.reach))
+        """What was told long enough ago, and taken, is settled. Call it now and then, while the host is there."""
         while self._marks and now - self._marks[0][0] >= DOUBT_S:
             self.settled = self._marks.popleft()[1]
 
     def confirm(self) -> None:
-        """The broker has taken something that was sent after everything else."""
+        """The broker has taken everything, and the session ends by our own will."""
         self.settled = self.reach
         self._marks.clear()
 
-    def session_ended(self) -> None:
-        """Who knows what of the last :data:`DOUBT_S` arrived."""
-        self.reach = self.settled
+    def connection_lost(self) -> None:
+        """Who knows what of the rest the broker has got."""
+        self.reach = self.surely_taken
         self._ahead.clear()
+
+    def host_lost(self) -> None:
+        """Who knows what of the last :data:`DOUBT_S` the host has got."""
+        self._rounds.append(self.surely_taken)
         self._marks.clear()
+        if len(self._rounds) == TIMES:
+            self.settled = max(self.settled, min(self._rounds))
+        self.connection_lost()

@@ -68,10 +68,10 @@ def session() -> dict[str, bytes]:
     said = [node.will(NOW_MS)]
     said += node.connected(NOW_MS).publish
     said += node.result(Result.of(failed(), t_ms=52), now_ms=NOW_MS + 60).publish
-    ready = StationState(PackState.EXECUTE, True, False, 7, 3, "3fa9", 4711, 0, 86400)
+    ready = StationState(PackState.EXECUTE, True, False, 7, 3, "3fa9", 4711, 0, 86400, config="5be1c04d")
     said += node.state(ready, now_ms=NOW_MS + 70).publish
     said += node.counters({"total": 1, "fail": 1}, now_ms=NOW_MS + 80).publish
-    past = Result(4700, "A004700", 1, 0, 0.0, 48, 7, NOW_MS - 9_000)
+    past = Result(4700, "A004700", 1, 0, 0.0, 48, 7, NOW_MS - 9_000, "5be1c04d")
     said += node.result(past, now_ms=NOW_MS + 90, historical=True).publish
     said += node.answer(Order("a1", "recipe", "7,3").answered("refused", 403, "no recipe"), now_ms=NOW_MS + 95).publish
     said += node.received(node.subscriptions[0][0], rebirth(), now_ms=NOW_MS + 100).publish

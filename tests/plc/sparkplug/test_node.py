@@ -32,7 +32,7 @@ PAGE = Path(__file__).resolve().parents[3] / "docs" / "sparkplug.md"
 NCMD = "spBv1.0/plant/NCMD/press2"
 DCMD = "spBv1.0/plant/DCMD/press2/top"
 STATE = "spBv1.0/STATE/scada"
-READY = StationState(PackState.EXECUTE, True, False, 7, 3, "3fa9", 4711, 0, 86400)
+READY = StationState(PackState.EXECUTE, True, False, 7, 3, "3fa9", 4711, 0, 86400, config="5be1c04d" + "0" * 56)
 RESULT = Result(4711, "A004711", 2, 1210, 0.5, 52, 7, NOW_MS - 40)
 
 
@@ -322,6 +322,7 @@ def test_a_verdict_is_one_message_by_aliases() -> None:
     assert {name: metric.value for name, metric in told.items()} == {
         "Result/Seq": 4711, "Result/PartId": "A004711", "Result/Verdict": 2, "Result/Code": 1210,
         "Result/Score": pytest.approx(0.914, abs=1e-6), "Result/TMs": 52, "Result/Recipe": 7,
+        "Result/Config": contract.short_config(failed().part.config),
     }  # fmt: skip
     assert {metric.timestamp_ms for metric in told.values()} == {NOW_MS}  # of the picture, not of now
     assert {metric.name for metric in told.values()} == {None}
@@ -356,6 +357,7 @@ def test_state_and_counters_are_told_by_exception() -> None:
     first = by_alias(only(node.state(READY, now_ms=NOW_MS)))
     assert set(first) == {name for name in DEVICE_METRICS if name.startswith("State/")}
     assert node.state(replace(READY, seq=4712, uptime_s=86_430), now_ms=NOW_MS + 1) == Step()
+    assert first["State/Config"].value == "5be1c04d"
     lost = replace(READY, ready=False, code=200, text="Camera top is lost" + "!" * 200, fault=True)
     changed = by_alias(only(node.state(lost, now_ms=NOW_MS + 2)))
     assert set(changed) == {"State/Ready", "State/Code", "State/Text", "State/Fault"}
@@ -392,7 +394,7 @@ def test_what_happened_while_away_is_in_the_births() -> None:
     assert node.state(READY, now_ms=NOW_MS) == Step()
     node.will(NOW_MS)
     told = {m.name: m.value for m in decode(node.connected(NOW_MS).publish[1].payload).metrics}
-    assert (told["Result/Seq"], told["State/State"]) == (4711, "EXECUTE")
+    assert (told["Result/Seq"], told["State/State"], told["State/Config"]) == (4711, "EXECUTE", "5be1c04d")
 
 
 def test_the_primary_host_is_waited_for() -> None:
@@ -411,6 +413,37 @@ def test_the_primary_host_is_waited_for() -> None:
     assert not node.born
     assert node.received(STATE, state(True, 7), now_ms=NOW_MS) == Step()  # this connection is over
     assert Host.death(node.will(NOW_MS)) == first + 1
+
+
+def test_a_newer_host_is_told_the_births_though_nobody_said_that_the_old_one_went() -> None:
+    node = born(primary_host="scada")
+    assert len(node.received(STATE, state(True, 6), now_ms=NOW_MS).publish) == 2
+    audience = node.audience
+    assert node.received(STATE, state(True, 6), now_ms=NOW_MS) == Step()  # the same one says it again
+    assert node.audience == audience
+    assert len(node.received(STATE, state(True, 7), now_ms=NOW_MS).publish) == 2  # the broker had died with both
+    assert node.audience > audience
+
+
+def test_the_audience_is_the_same_while_nobody_can_have_missed_anything() -> None:
+    node = born(primary_host="scada")
+    seen = []
+    for online, lost in ((True, False), (True, True), (False, True), (True, True)):
+        if lost:
+            node.disconnected()
+            node.will(NOW_MS)
+            node.connected(NOW_MS)
+        node.received(STATE, state(online, 6), now_ms=NOW_MS)
+        seen.append(node.audience)
+    first, again, gone, back = seen
+    assert first == again < gone == back
+    node.received(NCMD, rebirth(), now_ms=NOW_MS)  # somebody has missed something
+    assert node.audience > back
+    alone = born()
+    before = alone.audience
+    alone.will(NOW_MS)
+    alone.connected(NOW_MS)
+    assert alone.audience > before  # nobody says who is there
 
 
 @pytest.mark.parametrize(

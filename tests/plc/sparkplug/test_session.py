@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from inspector.config import ScadaBrokerConfig
-from inspector.plc.dial import Address
+from inspector.plc.dial import Address, Version
 from inspector.plc.sparkplug.node import EdgeNode, Step
 from inspector.plc.sparkplug.session import Session, now_ms
 from tests.plc.peers import Broker, free_port
@@ -31,6 +31,7 @@ class Desk:
         self.births = 0
         self.deaths: list[bool] = []
         self.orders: list[tuple[bytes, bool]] = []
+        self.marks: list[object] = []
 
     async def remember(self, bd_seq: int) -> None:
         self.kept.append(bd_seq)
@@ -41,17 +42,21 @@ class Desk:
     def died(self, *, confirmed: bool) -> None:
         self.deaths.append(confirmed)
 
+    def taken(self, mark: object) -> None:
+        self.marks.append(mark)
+
     def ordered(self, payload: bytes, *, retained: bool) -> None:
         self.orders.append((payload, retained))
 
 
 @asynccontextmanager
 async def session_on(
-    port: int, primary_host: str = "", username: str | None = None
+    port: int, primary_host: str = "", username: str | None = None, version: Version = "3.1.1"
 ) -> AsyncIterator[tuple[Session, Desk]]:
     desk = Desk()
     node = EdgeNode("plant", "press2", "top", primary_host=primary_host)
-    address = Address.of(ScadaBrokerConfig(host="127.0.0.1", port=port, keepalive_s=2, username=username))
+    broker = ScadaBrokerConfig(host="127.0.0.1", port=port, keepalive_s=2, username=username)
+    address = replace(Address.of(broker), version=version)
     session = Session(node, address, "t-s-sp", desk, asyncio.get_running_loop())
     run = asyncio.create_task(session.run())
     try:
@@ -112,6 +117,29 @@ async def test_a_rebirth_and_orders_reach_the_station(make_mosquitto: Callable[[
         assert host.of("DDATA")[-1].values == {"Command/AnswerText": "read"}
     assert [one.values["bdSeq"] for one in host.of("NBIRTH")] == [0, 0]
     assert host.complaints == []
+    await asyncio.to_thread(host.close)
+
+
+@pytest.mark.parametrize("version", ["3.1.1", "5"])
+async def test_the_broker_says_what_it_has_taken(version: Version, make_mosquitto: Callable[[], Broker]) -> None:
+    broker = make_mosquitto()
+    host = await asyncio.to_thread(Host, broker.port)
+    async with session_on(broker.port, version=version) as (session, desk):
+        assert not session.mark("too early")
+        await until(lambda: session.born)
+        session.tell(session.node.result(RESULT, now_ms=now_ms()))
+        assert session.mark(("all", 1))
+        await until(lambda: desk.marks == [("all", 1)])
+        await until(lambda: host.seqs() == [RESULT.seq])
+        broker.freeze()
+        assert session.mark("never answered")
+        await until(lambda: not session.connected)  # a broker that hangs
+        broker.thaw()
+        await until(lambda: session.born)
+        assert desk.marks == [("all", 1)]
+        # what the question names was no subscription: commands still come
+        await asyncio.to_thread(host.write, "DCMD/press2/top", {"Command/Id": "1"})
+        await until(lambda: desk.orders)
     await asyncio.to_thread(host.close)
 
 

@@ -160,11 +160,13 @@ def test_the_hosts_rules() -> None:
     try:
         node = Node()
         born = Payload(0, 0, [Metric("bdSeq", value=7, datatype=4), Metric("Node Control/Rebirth", value=False)])
-        kinds = dict(zip(RESULT, (4, 12, 3, 3, 9, 3, 3), strict=True))
+        kinds = dict(zip(RESULT, (4, 12, 3, 3, 9, 3, 3, 12), strict=True))
         device = [Metric(name, alias, datatype=kinds[name]) for alias, name in enumerate(RESULT, 1)]
 
-        def data(seq: int, number: int, *, verdict: int = 1, code: int = 0, historical: bool = False) -> Payload:
-            values = (number, "P1", verdict, code, 0.0, 5, 1)
+        def data(
+            seq: int, number: int, *, verdict: int = 1, code: int = 0, historical: bool = False, cfg: str = "0123abcd"
+        ) -> Payload:
+            values = (number, "P1", verdict, code, 0.0, 5, 1, cfg)
             metrics = [
                 Metric("", alias, 0, kinds[name], historical, False, value)
                 for alias, (name, value) in enumerate(zip(RESULT, values, strict=True), 1)
@@ -183,9 +185,10 @@ def test_the_hosts_rules() -> None:
         host._take(node, "DDATA", data(5, 11, verdict=2, code=1001))
         host._take(node, "DDATA", data(6, 9))
         host._take(node, "DDATA", data(7, 14, verdict=1, code=300))
-        assert host._take(node, "DDATA", data(9, 15)), "a gap"
+        host._take(node, "DDATA", data(8, 16, cfg=""))  # nobody knows what judged
+        assert host._take(node, "DDATA", data(10, 15)), "a gap"
         host._take(node, "NDEATH", Payload(0, None, [Metric("bdSeq", value=200, datatype=4)]))
-        assert host.faults == {"doubled": 1, "order": 1, "result": 1, "seq_gap": 1, "death": 1}
+        assert host.faults == {"doubled": 1, "order": 1, "result": 2, "seq_gap": 1, "death": 1}
         host.compare({10: ("P1", "c", "FAIL", 1001)})
         assert host.faults["differs"] == 1
     finally:
