@@ -13,7 +13,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 
 from inspector.yamlfile import FileError, YamlFile
 
-IDS_MAX = 16  # characters of line and station together: PLC blocks fail on long topics
+IDS_MAX = 13  # characters of line and station together: no topic may have more than 40, PLC blocks fail on those
 SECRETS = ("password_file", "ca_file", "cert_file", "key_file")
 Id = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_-]{1,12}$")]
 
@@ -345,7 +345,9 @@ def _missing_files(config: StationConfig, file: YamlFile) -> list[str]:
     together = len(config.line) + len(config.station)
     problems = [file.problem(where, f"there is no file {p}") for where, p in wanted if p and not p.is_file()]
     if together > IDS_MAX:
-        problems.append(file.problem(["station"], f"{together} characters with `line`, allowed: {IDS_MAX} together"))
+        found = f"found {config.station!r}, {together} characters with `line` {config.line!r}"
+        allowed = f"allowed: {IDS_MAX} together, so that no topic has more than 40"
+        problems.append(file.problem(["station"], f"{found}, {allowed}"))
     if not config.recipes.is_dir():
         problems.append(file.problem(["recipes"], f"there is no folder {config.recipes}"))
     serials: dict[str, str] = {}

@@ -42,7 +42,7 @@ from inspector.plc.commands import (
 
 __all__ = [
     "BASE_MAX", "COMMANDS", "COMMAND_LIMIT_BYTES", "DEADLINE_MAX_MS", "DEADLINE_MIN_MS", "ID_MAX", "OFFLINE",
-    "RESULT_LIMIT_BYTES", "SCHEMA", "AckCommand", "Command", "CommandError", "CountCommand", "GetCommand",
+    "RESULT_LIMIT_BYTES", "SCHEMA", "TOPIC_MAX", "AckCommand", "Command", "CommandError", "CountCommand", "GetCommand",
     "GoldenCommand", "HeartbeatCommand", "PackState", "RecipeCommand", "ResetCountersCommand", "ResetFaultCommand",
     "SelfTestCommand", "StartCommand", "StationState", "StopCommand", "Topics", "TriggerCommand", "ack_payload",
     "as_real", "counters_payload", "event_payload", "heartbeat_payload", "info_payload", "parse_command",
@@ -50,7 +50,8 @@ __all__ = [
 ]  # fmt: skip
 
 SCHEMA = "1.0"
-BASE_MAX = 24  # characters; S7 blocks fail on long topics
+TOPIC_MAX = 40  # characters; PLC blocks fail on long topics
+BASE_MAX = TOPIC_MAX - len("/cmd/") - max(len(name) for name in COMMANDS)
 RESULT_LIMIT_BYTES = 512
 STATE_LIMIT_BYTES = 512
 TEXT_MAX = 120
@@ -71,7 +72,7 @@ class Topics:
         if len(base) > BASE_MAX:
             raise ValueError(
                 f"line and station: found {line!r} and {station!r}, {len(line) + len(station)} characters,"
-                f" allowed: {BASE_MAX - len('vis/v1//')} together"
+                f" allowed: {BASE_MAX - len('vis/v1//')} together, so that no topic has more than {TOPIC_MAX}"
             )
         self.base = base
         self.result = f"{base}/result"

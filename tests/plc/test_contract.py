@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from inspector.codes import Code
+from inspector.config import IDS_MAX
 from inspector.parts import Finding, Outcome
 from inspector.plc import contract
 from inspector.plc.contract import (
@@ -225,12 +226,21 @@ def test_topics() -> None:
         ("demo", "+", "station"),
         ("demo", "t op", "station"),
         ("demo\n", "top", "line"),
-        ("linelinel", "stations", "17 characters, allowed: 16 together"),
+        ("linelin", "station", "14 characters, allowed: 13 together, so that no topic has more than 40"),
     ],
 )
 def test_ids_that_cannot_be_topics(line: str, station: str, words: str) -> None:
     with pytest.raises(ValueError, match=re.escape(words)):
         Topics(line, station)
+
+
+def test_no_topic_of_the_longest_names_is_too_long_for_a_plc() -> None:
+    topics = Topics("l" * 6, "s" * (IDS_MAX - 6))
+    said = [value for name, value in vars(topics).items() if name not in ("base", "cmd_filter")]
+    asked = [f"{topics.base}/cmd/{name}" for name in (*contract.COMMANDS, "c")]
+    assert max(len(topic) for topic in (*said, *asked)) == contract.TOPIC_MAX == 40
+    assert len(topics.base) == contract.BASE_MAX
+    assert max(topic.count("/") for topic in (*said, *asked)) < 7
 
 
 # --- commands ----------------------------------------------------------------------------------------
