@@ -73,6 +73,9 @@ CATALOGUE: dict[str, Entry] = {
     "golden_overdue": Entry(
         2, Code.GOLDEN_FAILED, "A golden part is to be shown", "show it: the PLC announces it with the command golden",
         "nobody has proven lately that the station finds what it must find"),
+    "golden_forgotten": Entry(
+        2, Code.GOLDEN_CHECK, "A golden part was awaited before the restart",
+        "take it out by hand; then announce it again", "the next part is inspected as a product"),
     "plc_heartbeat": Entry(
         2, Code.OFFLINE, "The PLC's heartbeat is missing", "look whether the PLC's program runs",
         "verdicts may reach nobody who works the gate"),

@@ -48,7 +48,8 @@ class Changeover:
     ) -> None:
         """``depth()``: parts under way; ``told()``: ready or not, or the configuration, has changed."""
         self._ledger, self._cameras, self._judge, self._alarms = ledger, cameras, judge, alarms
-        self._recipes, self._preload = recipes, tuple(preload)
+        self._recipes, self._preload = recipes, tuple(dict.fromkeys(preload))
+        self._unfit: set[int] = set()  # of them, those that could not be made ready
         self._remember, self._spawn, self._depth, self._told = remember, spawn, depth, told
         self._asked_by = STATION
         self.configuration = configuration
@@ -148,12 +149,40 @@ class Changeover:
         self.changing = FILLING
         self._told()
         await self._drain()
+        self._unfit.clear()
         found = self._recipes()
         for number in self._preload:
-            path = found.get(number)
-            why = "there is no such recipe" if path is None else await self._judge.prepare(path)
-            if why:
-                _log.warning("preload: recipe %d: %s", number, why)
+            await self._make_ready(number, found.get(number))
+
+    async def _make_ready(self, number: int, path: Path | None) -> None:
+        why = "there is no such recipe" if path is None else await self._judge.prepare(path)
+        if why:
+            self._unfit.add(number)
+            _log.warning("preload: recipe %d: %s", number, why)
+
+    def refill(self) -> None:
+        """A judge that died has come back with an empty shelf: make one recipe ready again, if one is missing.
+
+        Nothing is inspected meanwhile: call it now and then in a pause of the line. One that can't be made ready, or
+        that kills the judge, is tried again only by :meth:`fill`.
+        """
+        if self.changing or self._depth() or not self._judge.ready:
+            return
+        shelf = self._judge.shelf
+        if len(shelf) + len(self._unfit) >= len(self._preload):
+            return
+        found = self._recipes()
+        missing = [n for n in self._preload if n not in self._unfit and found.get(n) not in shelf]
+        if missing:
+            self.changing = FILLING
+            self._spawn(self._refill(missing[0], found.get(missing[0])))
+
+    async def _refill(self, number: int, path: Path | None) -> None:
+        self._told()
+        try:
+            await self._make_ready(number, path)
+        finally:
+            self._end()
 
     async def filled(self, limit_s: float) -> None:
         """Wait until recipes lie ready that are being made ready, if any."""

@@ -24,7 +24,7 @@ from inspector.station import golden as golden_room
 from inspector.station.alarms import Alarms
 from inspector.station.cameras import Cameras
 from inspector.station.changeover import Changeover
-from inspector.station.desk import Asker, CommandDesk
+from inspector.station.desk import FORGOTTEN, Asker, CommandDesk
 from inspector.station.digest import Configuration
 from inspector.station.golden import Golden
 from inspector.station.judging import JudgeDesk
@@ -32,7 +32,7 @@ from inspector.station.ledger import Ledger, RecipeTag, StorageFault, Waiting, u
 from inspector.station.line import Line
 from inspector.station.outbox import Outbox
 from inspector.station.plcwatch import PlcWatch
-from inspector.station.selftest import SelfTest
+from inspector.station.selftest import PAUSE_S, SelfTest
 
 _log = logging.getLogger(__name__)
 
@@ -234,8 +234,20 @@ class Control:
         self._last_state = ()
         self.publish_state()
         self.heartbeat()
+        self._tell_forgotten()
         if self._outbox is not None:
             self._outbox.wake()
+
+    def _tell_forgotten(self) -> None:
+        """Golden parts that were awaited before a restart: whoever announced one hears that it is none any more."""
+        assert self._link is not None  # noqa: S101  # it has just called us
+        forgotten, self._desk.forgotten = self._desk.forgotten, []
+        for payload in forgotten:
+            self._link.event(contract.event_payload("alarm", Code.GOLDEN_CHECK, f"golden: {FORGOTTEN}"))
+            if not self._link.ack(payload):
+                self._desk.forgotten.append(payload)
+        if not self._desk.forgotten:
+            self._alarms.go("golden_forgotten")
 
     def _tell_info(self) -> None:
         if self._link is None or not self._link.connected:
@@ -448,6 +460,11 @@ class Control:
             self._alarms.come("self_test_overdue", self.self_test.overdue)
         else:
             self._alarms.go("self_test_overdue")
+        self._desk.check()
+        # in a pause, or while parts are refused anyway; not when a golden part may come any moment
+        pause = time.monotonic() - self._last_part > PAUSE_S or self.refusal() is not None
+        if pause and not (self._shutting_down or self.busy_with or self.golden.armed):
+            self.changeover.refill()
 
     def _test_when_due(self) -> None:
         idle_s = time.monotonic() - self._last_part
@@ -583,6 +600,8 @@ class Control:
         self.counter_base = _counters(await self._ledger.meta("counter_base"))
         self.golden.remember(await self._ledger.meta(golden_room.MEMORY))
         self.golden.unsure(self._ledger.golden_unsure)
+        if await self._desk.recall():
+            self._alarms.come("golden_forgotten")
         await self.changeover.configuration.measure()
         return int(recipe) if recipe else None, self._stopped
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import json
+from collections import deque
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +31,7 @@ from inspector.plc.contract import (
     StartCommand,
     StopCommand,
 )
+from inspector.station.changeover import FILLING
 from inspector.station.digest import canonical
 from inspector.station.ledger import Ledger, StorageFault
 
@@ -38,6 +41,8 @@ if TYPE_CHECKING:
 REMEMBER_LIMIT_S = 2.0
 FILL_LIMIT_S = 10.0  # so long a start is not answered while recipes are made ready
 OPEN_BOUND = 200  # commands that are being done
+OWED_BOUND = 200  # answers that a full disk has not taken yet
+FORGOTTEN = "the station was restarted: the next part is a product again"
 Phase = Literal["accepted", "done", "refused"]
 
 
@@ -47,6 +52,17 @@ class Asker:
 
     who: str  # plc, sparkplug
     answer: Callable[[bytes], None]
+
+
+@dataclass(frozen=True)
+class _Note:
+    """An answer for the books; ``change``: who, from what, to what, None when nothing was changed."""
+
+    cmd_id: str
+    name: str
+    content: str
+    answer: bytes
+    change: tuple[str, str, str] | None
 
 
 @dataclass
@@ -64,6 +80,9 @@ class CommandDesk:
         self._control = control
         self._ledger = ledger
         self._open: dict[str, _Open] = {}
+        self._writing: set[asyncio.Task[None]] = set()
+        self._owed: deque[_Note] = deque(maxlen=OWED_BOUND)
+        self.forgotten: list[bytes] = []  # answers to golden commands of before a restart, still to be told
 
     # --- once each -------------------------------------------------------------------------------------
     def ask(self, command: Command, asker: Asker) -> None:
@@ -148,6 +167,9 @@ class CommandDesk:
 
     def _recipe(self, command: RecipeCommand, asker: Asker) -> None:
         control = self._control
+        if control.changeover.changing == FILLING:  # in a pause of the line: that is when recipes are changed, too
+            control.spawn(self._after_filling(command, asker))
+            return
         path = control.recipes().get(command.recipe)
         if path is None:
             text = f"there is no recipe {command.recipe}; there are {sorted(control.recipes())}"
@@ -158,6 +180,13 @@ class CommandDesk:
             control.changeover.changing = f"recipe {command.recipe} is being loaded"
             self._accepted(command, asker)
             control.spawn(self._change(command, asker, path))
+
+    async def _after_filling(self, command: RecipeCommand, asker: Asker) -> None:
+        await self._control.changeover.filled(FILL_LIMIT_S)
+        if self._control.changeover.changing == FILLING:
+            self._end(command, asker, InspectionFault(Code.NOT_READY, FILLING))
+        else:
+            self._recipe(command, asker)
 
     async def _change(self, command: RecipeCommand, asker: Asker, path: Path) -> None:
         control = self._control
@@ -204,7 +233,30 @@ class CommandDesk:
         if refusal is not None:
             self._end(command, asker, refusal, old=f"expected {command.expect}", new="refused")
         else:
-            self._accepted(command, asker)
+            self._control.spawn(self._armed(command, asker))
+
+    async def _armed(self, command: GoldenCommand, asker: Asker) -> None:
+        """Accepted on disk first: a station that is restarted must know what it has forgotten."""
+        payload = self._payload(command, "accepted")
+        if command.cmd_id in self._open:
+            self._open[command.cmd_id].said = payload
+        await self._in_time(self._ledger.remember(command.cmd_id, command.name, _content(command), payload))
+        asker.answer(payload)
+
+    async def recall(self) -> bool:
+        """After a restart: golden parts that were accepted are awaited no more. True when there were any.
+
+        That is their answer from now on, ``forgotten`` has it to be told, and the audit names it.
+        """
+        for cmd_id, known in self._ledger.answers(GoldenCommand.name):
+            if _member(known.answer, "phase") != "accepted":
+                continue
+            payload = contract.ack_payload(GoldenCommand.name, cmd_id, "refused", code=Code.NOT_READY, text=FORGOTTEN)
+            expected = f"expected {_member(known.content, 'expect')}"
+            change = ("station", expected, f"refused {int(Code.NOT_READY)}: {FORGOTTEN}")
+            await self._on_record(_Note(cmd_id, known.name, known.content, payload, change))
+            self.forgotten.append(payload)
+        return bool(self.forgotten)
 
     # --- answers ---------------------------------------------------------------------------------------
     def _accepted(self, command: Command, asker: Asker) -> None:
@@ -237,16 +289,37 @@ class CommandDesk:
         content = being_done.content if being_done is not None else _content(command)
         if being_done is not None:
             being_done.said = payload
+        # who reads changes nothing
+        change = None if isinstance(command, GetCommand) else (_who(command, asker), old, new)
         try:
-            if command.cmd_id:
-                await self._in_time(self._ledger.remember(command.cmd_id, command.name, content, payload))
-            else:  # what it did is on disk before anybody is told so
-                await self._in_time(self._ledger.flushed())
+            # what it did, who asked for it and what he is answered: all on disk before anybody is told so
+            await self._on_record(_Note(command.cmd_id, command.name, content, payload, change))
             asker.answer(payload)
-            if not isinstance(command, GetCommand):  # who reads changes nothing
-                await self._in_time(self._ledger.audit(_who(command, asker), command.name, old, new))
         finally:
             self._open.pop(command.cmd_id, None)
+
+    async def _on_record(self, note: _Note) -> None:
+        """Into the books, in one transaction. Nobody waits for the disk for ever, but it is not given up either."""
+        writing = asyncio.create_task(
+            self._ledger.remember(note.cmd_id, note.name, note.content, note.answer, note.change)
+        )
+        self._writing.add(writing)
+        writing.add_done_callback(lambda task: self._written(task, note))
+        _, late = await asyncio.wait([writing], timeout=REMEMBER_LIMIT_S)
+        if late:
+            self._control.trouble("ledger", "the disk does not answer")
+
+    def _written(self, task: asyncio.Task[None], note: _Note) -> None:
+        self._writing.discard(task)
+        fault = None if task.cancelled() else task.exception()
+        if fault is not None:
+            self._owed.append(note)
+            self._control.trouble("ledger", fault.text if isinstance(fault, StorageFault) else str(fault))
+
+    def check(self) -> None:
+        """To be called about every second: what the disk did not take is offered again, one at a time."""
+        if self._owed and not self._writing:
+            self._control.spawn(self._on_record(self._owed.popleft()))
 
     async def _in_time(self, writing: Coroutine[Any, Any, None]) -> None:
         """The disk is asked, but nobody waits for it for ever."""
@@ -286,6 +359,15 @@ def _content(command: Command) -> str:
     """What makes it this command and no other, its id apart."""
     fields: dict[str, Any] = {k: v for k, v in dataclasses.asdict(command).items() if k != "cmd_id"}
     return canonical({"name": command.name, **fields})
+
+
+def _member(text: str | bytes, name: str) -> str:
+    """Of JSON that this or an older station wrote; "" where it is no such."""
+    try:
+        tree = json.loads(text)
+    except ValueError:
+        return ""
+    return str(tree.get(name, "")) if isinstance(tree, dict) else ""
 
 
 def _who(command: Command, asker: Asker) -> str:

@@ -30,6 +30,9 @@ class Rig:
         self.serial = "A"
         self.breaks: Exception | None = None
         self.go_on = asyncio.Event()
+        self.shelf: set[Path] = set()
+        self.unfit: set[Path] = set()
+        self.prepared: list[Path] = []
         self.notes: list[tuple[str, str]] = []
         self.tasks: list[asyncio.Task[None]] = []
         self.changeover = Changeover(
@@ -61,6 +64,10 @@ class Rig:
 
     async def prepare(self, path: Path) -> str:
         await self.go_on.wait()
+        self.prepared.append(path)
+        if path in self.unfit:
+            return "the judge died"
+        self.shelf.add(path)
         return ""
 
     # cameras
@@ -114,3 +121,34 @@ async def test_a_camera_that_was_exchanged_while_recipes_were_made_ready_is_anot
         await filling
         assert before and rig.changeover.tag().config not in ("", before)
         await asyncio.gather(*rig.tasks)
+
+
+async def test_a_judge_that_died_gets_its_recipes_back_one_in_each_pause(tmp_path: Path, config: StationConfig) -> None:
+    with opened(tmp_path / "ledger.db") as ledger:
+        rig = Rig(ledger, config, preload=(1, 2, 3))
+        rig.go_on.set()
+        rig.unfit = {Path("2.yaml")}
+        await rig.changeover.first(1, Path("1.yaml"), lambda: None)
+        assert rig.shelf == {Path("1.yaml")}
+
+        async def pauses(count: int) -> list[Path]:
+            rig.prepared.clear()
+            for _ in range(count):
+                rig.changeover.refill()
+                await asyncio.gather(*rig.tasks)
+            return rig.prepared
+
+        assert await pauses(2) == [], "nothing is missing that can be made ready"
+        rig.shelf.clear()
+        loaded, rig.loaded = rig.loaded, None
+        assert await pauses(1) == [], "the judge is not back yet"
+        rig.loaded = loaded
+        rig.changeover.refill()
+        refusal = rig.changeover.refusal()
+        assert refusal is not None and refusal.code == 402, "nothing is inspected meanwhile"
+        assert await pauses(3) == [Path("1.yaml")] and rig.changeover.refusal() is None
+        rig.unfit.clear()
+        await rig.changeover.fill()  # a stop: everything is tried again
+        assert rig.shelf == {Path("1.yaml"), Path("2.yaml")}
+        rig.shelf.clear()
+        assert await pauses(5) == [Path("1.yaml"), Path("2.yaml")]

@@ -159,16 +159,25 @@ def test_over_restarts_and_with_prepared_recipes(prepared: Walk) -> None:
     assert walk.plc.command("recipe", recipe=1)["ok"]
     assert walk.plc.command("recipe", recipe=2, rev=2)["rev"] == 2
     assert walk.plc.inspect()["verdict"] == "PASS"
+    back = len(walk.plc.of("state"))
     kill(walk.child("recipe"))
     walk.plc.wait_state(ready=False)
+    walk.plc.wait_state(ready=True, recipe=2, rev=2)
+    wait_for(lambda: any(s["text"] == "recipes are being made ready" for s in walk.plc.of("state")[back:]),
+             LIMIT_S, "the shelf is filled again in a pause of the line")  # fmt: skip
     walk.plc.wait_state(ready=True, recipe=2, rev=2)
     # an answer survives a restart, and what it answers is not done again
     stop = walk.plc.ask("stop", cmd_id="stop-1")
     wait_for(lambda: walk.plc.acks(stop), LIMIT_S, "stopped")
     assert walk.plc.command("start")["ok"]
     answer = walk.plc.acks(stop)[-1]
+    # a golden part that is awaited does not outlive the station: whoever announced it hears of it
+    awaited = walk.plc.ask("golden", expect="FAIL")
+    wait_for(lambda: walk.plc.acks(awaited), LIMIT_S, "accepted")
     walk.kill()
     walk.start()
+    assert [(a["phase"], a["code"]) for a in walk.plc.acks(awaited)] == [("accepted", 0), ("refused", 402)]
+    assert [e["code"] for e in walk.plc.of("event") if "restarted" in e["text"]] == [502]
     assert walk.plc.state["golden_ok"] is True and walk.plc.state["golden_age_s"] >= 0
     walk.plc.ask("stop", cmd_id=stop)
     wait_for(lambda: len(walk.plc.acks(stop)) == 2, LIMIT_S, "the same answer")
