@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from inspector.cli.diagnosis import Finding, cameras, files, gpu, machine, memory, transport
+from inspector.cli.diagnosis import Finding, broker, cameras, files, gpu, machine, memory, transport
 
 STATION = Path("/etc/inspector/firmware_config/station.yaml")
 
@@ -38,7 +38,7 @@ def examine(station: Path, root: Path = Path("/")) -> list[Finding]:
         probes = cameras.look(config, root)
         found += cameras.cameras(config, probes)
         there = cameras.devices(config, probes)
-        found += machine.broker(config.plc)
+        found += broker.brokers(config)
     found += transport.network(root, there)
     found += transport.usb(root, there)
     if config is not None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
-import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -16,8 +17,10 @@ from typer.testing import CliRunner
 from inspector.__main__ import build
 from inspector.acquire.probe import probe
 from inspector.cli import doctor
-from inspector.cli.diagnosis import Finding, cameras, files, gpu, machine, memory, transport
+from inspector.cli.diagnosis import Finding, broker, cameras, files, gpu, machine, memory, transport
 from inspector.config import StationConfig, load_station
+from inspector.plc.greeting import Greeting
+from tests.plc.peers import MOSQUITTO, Broker, free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 VIRTUAL = ROOT / "tools/virtual_camera/build/virtual_camera.cti"
@@ -53,10 +56,17 @@ def put(path: Path, text: str = "") -> Path:
     return path
 
 
-@pytest.fixture
-def listener() -> Iterator[socket.socket]:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        yield server
+@pytest.fixture(scope="module")
+def mosquitto(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    """A broker's port."""
+    if MOSQUITTO is None:
+        pytest.skip("mosquitto is not installed")
+    folder, port = tmp_path_factory.mktemp("broker"), free_port()
+    user = "user root\n" if os.getuid() == 0 else ""
+    file = put(folder / "m.conf", f"{user}listener {port} 127.0.0.1\nallow_anonymous true\n")
+    running = Broker([MOSQUITTO, "-c", str(file)], port, folder / "m.log").start()
+    yield port
+    running.close()
 
 
 Make = Callable[..., Path]
@@ -112,9 +122,10 @@ def copy_sample_recipes(folder: Path) -> None:
     shutil.copytree(ROOT / "recipes", folder, dirs_exist_ok=True)
 
 
-def test_a_good_station_lacks_nothing(make: Make, good: Path, listener: socket.socket, tmp_path: Path) -> None:
+@pytest.mark.mosquitto
+def test_a_good_station_lacks_nothing(make: Make, good: Path, mosquitto: int, tmp_path: Path) -> None:
     copy_sample_recipes(tmp_path / "recipes")
-    findings = doctor.examine(make(port=listener.getsockname()[1]), good)
+    findings = doctor.examine(make(port=mosquitto), good)
     assert [f for f in findings if f.level != "ok"] == []
     assert {"station file", "recipe 1", "GenTL producer", "camera top", "MQTT broker", "service"} <= set(
         by_name(findings)
@@ -293,16 +304,45 @@ def test_access_status(access: str, level: str) -> None:
 
 
 # --- the computer ------------------------------------------------------------------------------------------
-def test_broker(config: StationConfig, listener: socket.socket) -> None:
-    port = listener.getsockname()[1]
-    (there,) = machine.broker(config.plc.model_copy(update={"port": port}))
-    assert there.level == "ok"
-    (refused,) = machine.broker(config.plc)
+def of_broker(config: StationConfig, **plc: Any) -> Finding:
+    (finding,) = broker.brokers(config.model_copy(update={"plc": config.plc.model_copy(update=plc)}))
+    return finding
+
+
+@pytest.mark.mosquitto
+def test_broker(config: StationConfig, mosquitto: int) -> None:
+    there = of_broker(config, port=mosquitto)
+    assert (there.level, there.found) == ("ok", f"127.0.0.1:{mosquitto} lets us in: MQTT 5, no TLS")
+    old = of_broker(config, port=mosquitto, version="3.1.1")
+    assert old.level == "ok" and "MQTT 3.1.1, no TLS, as `plc.version` says: results don't expire" in old.found
+    refused = of_broker(config)
     assert (refused.level, refused.found) == ("MISSING", "127.0.0.1:1: Connection refused")
     assert "apt install mosquitto" in refused.fix
-    (unknown,) = machine.broker(config.plc.model_copy(update={"host": "broker.invalid"}))
-    assert unknown.level == "MISSING"
-    assert "ping broker.invalid" in unknown.fix
+    unknown = of_broker(config, host="broker.invalid")
+    assert unknown.level == "MISSING" and "ping broker.invalid" in unknown.fix
+    secret = of_broker(config, port=mosquitto, username="u", password_file=Path("/nowhere/secret"))
+    assert secret.level == "MISSING" and "plc.password_file /nowhere/secret: can't be read" in secret.found
+
+
+@pytest.mark.mosquitto
+def test_scada_s_own_broker(config: StationConfig, mosquitto: int) -> None:
+    own = {"group": "plant", "broker": {"host": "127.0.0.1", "port": mosquitto}}
+    plc = type(config.plc).model_validate({"port": mosquitto, "sparkplug": own})
+    plcs, scadas = broker.brokers(config.model_copy(update={"plc": plc}))
+    assert plcs.found == f"127.0.0.1:{mosquitto} lets us in: MQTT 5, no TLS"
+    assert (scadas.what, scadas.level) == ("SCADA's broker", "ok")
+    assert scadas.found == f"127.0.0.1:{mosquitto} lets us in: MQTT 3.1.1, no TLS"
+
+
+def test_what_a_broker_without_5_costs(config: StationConfig) -> None:
+    said = broker._told("MQTT broker", "plc", config.plc, Greeting("3.1.1", fell_back=True))
+    assert said.level == "warn" and "as it speaks no 5: results don't expire" in said.found
+    far = config.plc.model_copy(update={"host": "10.0.0.2", "username": "u"})
+    assert broker._told("MQTT broker", "plc", far, Greeting("5", tls="TLSv1.3")).found == (
+        "10.0.0.2:1 lets us in: MQTT 5, TLS 1.3"
+    )
+    readable = broker._told("MQTT broker", "plc", far, Greeting("5"))
+    assert readable.level == "warn" and "everybody on the network can read the password" in readable.found
 
 
 def test_small_frames_and_buffers_are_warned_of(good: Path) -> None:

@@ -14,8 +14,10 @@ from typing import Any
 import pytest
 
 from inspector.config import PlcConfig
+from inspector.plc.dial import Address
+from inspector.plc.greeting import Greeting, greet, unreachable
 from tests.plc.peers import Broker
-from tests.plc.test_link import TOPICS, Make, Station, make_station, until
+from tests.plc.test_link import Make, Station, make_station, until
 
 __all__ = ["make_station"]  # a fixture
 
@@ -141,6 +143,17 @@ async def test_a_broker_of_another_name_and_ports_that_do_not_fit(
     assert plain in ("the broker does not speak TLS on this port", "the broker closed it during the TLS handshake")
 
 
+def test_a_greeting_says_what_it_came_over(secure: Callable[..., Broker], folder: Path) -> None:
+    port = secure().port
+    greeting = greet(Address.of(PlcConfig(port=port, **files(folder, "station"))), "doctor")
+    assert greeting == Greeting("5", tls="TLSv1.3")
+    with pytest.raises(ssl.SSLError) as without:
+        greet(Address.of(PlcConfig(port=port, **files(folder, None))), "doctor")
+    assert unreachable(without.value) == "the broker wants a certificate of this station (cert_file, key_file)"
+    with pytest.raises(OSError, match=r"takes no MQTT 5 and no 3.1.1: another port, or one for TLS \(`ca_file`\)\?"):
+        greet(Address.of(PlcConfig(port=port)), "doctor")
+
+
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
@@ -157,10 +170,3 @@ async def test_a_broker_of_another_name_and_ports_that_do_not_fit(
 def test_what_no_broker_takes_is_refused_in_the_configuration(settings: dict[str, Any], words: str) -> None:
     with pytest.raises(ValueError, match=words):
         PlcConfig(**settings)
-
-
-def test_topics_are_as_long_as_a_plc_can_take() -> None:
-    longest = TOPICS.__class__("l" * 8, "s" * 8)
-    topics = [value for value in vars(longest).values() if value != longest.base]
-    assert max(len(topic) for topic in topics) <= 40
-    assert max(topic.count("/") + 1 for topic in topics) <= 7

@@ -1,33 +1,18 @@
-"""The computer: broker, disk, clock, service. Everything is read below ``root``, so that a test can be one."""
+"""The computer: disk, clock, service. Everything is read below ``root``, so that a test can be one."""
 
 from __future__ import annotations
 
 import ctypes
 import os
-import socket
 from pathlib import Path
 
 from inspector.cli.diagnosis import Finding, existing
-from inspector.config import PlcConfig, StationConfig
+from inspector.config import StationConfig
 
 INODES = 20_000
 _VOLATILE = ("tmpfs", "ramfs", "overlay", "squashfs")
 _NETWORK = ("nfs", "nfs4", "cifs", "smb3", "9p", "fuse.sshfs")
 _TIME_ERROR = 5  # adjtimex: the clock is not synchronised
-
-
-def broker(plc: PlcConfig, limit_s: float = 2.0) -> list[Finding]:
-    """Somebody listens there. User, password and certificates are proved by the station itself."""
-    where = f"{plc.host}:{plc.port}"
-    try:
-        socket.create_connection((plc.host, plc.port), limit_s).close()
-    except OSError as error:
-        if plc.host in ("localhost", "127.0.0.1", "::1"):
-            fix = "sudo apt install mosquitto && sudo sh deploy/install.sh    # or: sudo systemctl start mosquitto"
-        else:
-            fix = f"ping {plc.host}    # then `plc:` in the station file, and the broker's firewall"
-        return [Finding("MQTT broker", "MISSING", f"{where}: {error.strerror or error}", fix)]
-    return [Finding("MQTT broker", "ok", f"{where} answers (`journalctl -u inspector` says whether it lets us in)")]
 
 
 def disk(config: StationConfig, root: Path) -> list[Finding]:
