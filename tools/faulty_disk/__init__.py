@@ -1,8 +1,8 @@
 """A disk and a clock that can be made faulty, around a process that knows nothing of it.
 
 A small library (``shim.c``) is loaded before all others into the process and its children; a memory-mapped control
-file steers it at any time from outside. For files below one folder it makes ``fsync`` slow, lets the disk be full, and
-records all that goes to the disk; for the whole process tree it shifts the wall clock.
+file steers it at any time from outside. For files below one folder it makes ``fsync`` slow, lets the disk be full,
+gives a file bad sectors, and records all that goes to the disk; for the whole process tree it shifts the wall clock.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ _MAGIC, _VERSION, _BYTES, _PATH_BYTES = b"FAULTDSK", 1, 4096, 1024
 _DELAY, _OFFSET, _FULL, _RECORDING = (12, "<I"), (16, "<q"), (24, "<I"), (28, "<I")
 _SYNCS, _DELAYED, _REFUSED, _UNRECORDED = (32, "<Q"), (40, "<Q"), (48, "<Q"), (56, "<Q")
 _FOLDER, _LOG = 64, 64 + _PATH_BYTES
+_BAD_INODE, _BAD_FROM, _BAD_TO, _UNREAD = (2112, "<Q"), (2120, "<q"), (2128, "<q"), (2136, "<Q")
 
 SYNC_DELAY_MAX_MS = 600_000
 CLOCK_OFFSET_MAX_S = 10 * 366 * 86_400
@@ -95,6 +96,14 @@ class FaultyDisk:
     def full(self, value: bool) -> None:
         self._set(_FULL, int(value))
 
+    def bad_sectors(self, path: Path | None, first_byte: int = 0, size_bytes: int = 512) -> None:
+        """Nothing can be read there (EIO) from now on, wherever the file is moved to; None: everything can."""
+        self._set(_BAD_INODE, 0)
+        if path is not None:
+            self._set(_BAD_FROM, first_byte)
+            self._set(_BAD_TO, first_byte + size_bytes)
+            self._set(_BAD_INODE, path.stat().st_ino)
+
     def record_to(self, path: Path | None) -> None:
         """Write all that goes to the disk from now on into a log (``tools.faulty_disk.log`` reads it); None: stop.
 
@@ -127,6 +136,11 @@ class FaultyDisk:
         return self._get(_REFUSED)
 
     @property
+    def unread(self) -> int:
+        """How many reads met a bad sector."""
+        return self._get(_UNREAD)
+
+    @property
     def unrecorded(self) -> int:
         """How many records the log could not take: it is worth nothing when this is not 0."""
         return self._get(_UNRECORDED)
@@ -135,6 +149,7 @@ class FaultyDisk:
         """Let go of the control file, with every fault ended; the processes go on."""
         with contextlib.suppress(ValueError):  # closed before
             self.sync_delay_ms, self.clock_offset_s, self.full = 0, 0.0, False
+            self.bad_sectors(None)
             self.record_to(None)
         self._map.close()
 

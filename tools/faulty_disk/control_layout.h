@@ -21,6 +21,10 @@ struct control {
     uint64_t unrecorded; /* records the log could not take */
     char folder[PATH_BYTES]; /* absolute, no link in it, no slash at its end */
     char log[PATH_BYTES];
+    uint64_t bad_inode;  /* the file with bad sectors, 0: none */
+    int64_t bad_from;    /* first byte that can't be read */
+    int64_t bad_to;      /* first byte behind that can */
+    uint64_t unread;     /* counter of reads that failed */
 };
 
 /* A record of the log: this head, the name (paths relative to the folder), then the data. */

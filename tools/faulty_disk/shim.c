@@ -1,8 +1,8 @@
 /* A disk and a clock that can be made faulty, for a process that knows nothing of it (LD_PRELOAD).
  *
  * Steered by the control file that FAULTY_DISK_CONTROL names. For files below its folder: fsync and fdatasync take
- * longer, writes that would make a file longer fail with ENOSPC, and everything that goes to the disk is written to a
- * log. For the whole process: CLOCK_REALTIME is shifted. Without a control file nothing is changed.
+ * longer, writes that would make a file longer fail with ENOSPC, bad sectors of one file can't be read (EIO), and
+ * everything that goes to the disk is written to a log. For the whole process: CLOCK_REALTIME is shifted. Without a control file nothing is changed.
  *
  * Not seen: descriptors made by dup, writes through mmap, io_uring, and calls from inside libc (stdio).
  */
@@ -62,6 +62,7 @@ static void *next_of(const char *name, _Atomic(void *) *cached)
 
 CACHE(open); CACHE(open64); CACHE(openat); CACHE(openat64); CACHE(creat); CACHE(creat64); CACHE(close);
 CACHE(write); CACHE(writev); CACHE(pwrite); CACHE(pwrite64); CACHE(pwritev); CACHE(pwritev64);
+CACHE(read); CACHE(readv); CACHE(pread); CACHE(pread64); CACHE(preadv); CACHE(preadv64);
 CACHE(ftruncate); CACHE(ftruncate64); CACHE(truncate); CACHE(truncate64);
 CACHE(posix_fallocate); CACHE(posix_fallocate64); CACHE(fallocate); CACHE(fallocate64);
 CACHE(fsync); CACHE(fdatasync); CACHE(rename); CACHE(renameat); CACHE(unlink); CACHE(unlinkat);
@@ -426,6 +427,49 @@ POSIX_FALLOCATE(posix_fallocate64, off64_t)
     }
 FALLOCATE(fallocate, off_t)
 FALLOCATE(fallocate64, off64_t)
+
+/* --- reading --------------------------------------------------------------------------------------------------- */
+
+/* Does it touch a bad sector? offset -1: at the descriptor's own place */
+static int unreadable(int descriptor, int64_t offset, int64_t length)
+{
+    struct stat status;
+    uint64_t inode = control == NULL ? 0 : __atomic_load_n(&control->bad_inode, __ATOMIC_ACQUIRE);
+    if (inode == 0 || !is_ours(descriptor, &status) || (uint64_t)status.st_ino != inode)
+        return 0;
+    if (offset < 0)
+        offset = (int64_t)lseek(descriptor, 0, SEEK_CUR);
+    if (offset + length <= control->bad_from || offset >= control->bad_to || offset >= (int64_t)status.st_size)
+        return 0;
+    count(&control->unread);
+    errno = EIO;
+    return 1;
+}
+
+EXPORT ssize_t read(int descriptor, void *bytes, size_t length)
+{
+    return unreadable(descriptor, -1, (int64_t)length) ? -1 : NEXT(read)(descriptor, bytes, length);
+}
+
+EXPORT ssize_t readv(int descriptor, const struct iovec *data, int parts)
+{
+    return unreadable(descriptor, -1, total_of(data, parts)) ? -1 : NEXT(readv)(descriptor, data, parts);
+}
+
+#define PREAD(name, type)                                                                                           \
+    EXPORT ssize_t name(int descriptor, void *bytes, size_t length, type at)                                        \
+    {                                                                                                               \
+        return unreadable(descriptor, at, (int64_t)length) ? -1 : NEXT(name)(descriptor, bytes, length, at);        \
+    }
+#define PREADV(name, type)                                                                                          \
+    EXPORT ssize_t name(int descriptor, const struct iovec *data, int parts, type at)                               \
+    {                                                                                                               \
+        return unreadable(descriptor, at, total_of(data, parts)) ? -1 : NEXT(name)(descriptor, data, parts, at);    \
+    }
+PREAD(pread, off_t)
+PREAD(pread64, off64_t)
+PREADV(preadv, off_t)
+PREADV(preadv64, off64_t)
 
 /* --- syncing --------------------------------------------------------------------------------------------------- */
 

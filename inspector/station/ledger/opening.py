@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import logging
 import os
 import shutil
 import sqlite3
 import threading
+import time
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -24,11 +26,16 @@ PATIENCE_S = 2.0  # with whoever else holds the file's lock
 WAL_KEPT_BYTES = 16 * 1024 * 1024  # the write-ahead log's file shrinks to this when it begins again
 _SAVING = "saving what can be saved of "
 _DAMAGED = (sqlite3.DatabaseError, sqlite3.InternalError)  # themselves, not what is derived from them
+# SQLITE_IOERR_READ, _SHORT_READ, _DATA, _CORRUPTFS, _IN_PAGE: the disk does not give back what it took. Other I/O
+# errors (a full disk, one that is read-only) say nothing about the file
+_UNREADABLE = (266, 522, 8202, 8458, 8714)
+_READING_LIMIT_S = 10.0
+_CHUNK_BYTES = 1024 * 1024
 
 
 def is_damage(error: BaseException) -> bool:
-    """The file is not what it should be; waiting does not help."""
-    return type(error) in _DAMAGED
+    """The file is not what it should be, or can't be read where the disk is broken; waiting does not help."""
+    return type(error) in _DAMAGED or getattr(error, "sqlite_errorcode", 0) in _UNREADABLE
 
 
 def open_ledger(path: Path) -> tuple[sqlite3.Connection, Path | None]:
@@ -42,7 +49,7 @@ def open_ledger(path: Path) -> tuple[sqlite3.Connection, Path | None]:
             return _connect(path), None
         _log.error("the ledger was found damaged while the station ran: %s", suspect.read_text("utf-8", "replace"))
     except sqlite3.Error as error:
-        if not is_damage(error):
+        if not is_damage(error) and not _bad_sector(path, error):
             raise StorageFault(f"ledger {path} can't be opened: {error}") from error
         _log.error("ledger %s: %s", path, error)
     aside = _move_aside(path)
@@ -53,6 +60,21 @@ def open_ledger(path: Path) -> tuple[sqlite3.Connection, Path | None]:
         raise StorageFault(f"a new ledger {path} can't be begun: {error}") from error
     suspect.unlink(missing_ok=True)  # only now: a start that is cut off before saves again
     return connection, aside
+
+
+def _bad_sector(path: Path, error: sqlite3.Error) -> bool:
+    """Python before 3.11 does not tell which I/O error it was: can the files be read?"""
+    if hasattr(error, "sqlite_errorcode") or "disk I/O error" not in str(error):
+        return False
+    end = time.monotonic() + _READING_LIMIT_S
+    try:
+        for suffix in ("", "-wal"):
+            with contextlib.suppress(FileNotFoundError), Path(f"{path}{suffix}").open("rb", buffering=0) as file:
+                while file.read(_CHUNK_BYTES) and time.monotonic() < end:
+                    pass
+    except OSError as unreadable:
+        return unreadable.errno == errno.EIO
+    return False
 
 
 def checked_whole(path: Path) -> bool:
@@ -189,7 +211,7 @@ class LongCheck:
                     if found != "ok":
                         raise sqlite3.DatabaseError(f"{name}: {found}")
         except sqlite3.Error as error:
-            if self._stopped or not is_damage(error):
+            if self._stopped or not (is_damage(error) or _bad_sector(self._path, error)):
                 _log.warning("ledger %s could not be checked: %s", self._path, error)
                 return ""
             mark_suspect(self._path, str(error))

@@ -41,12 +41,15 @@ def salvage(damaged: Path, into: sqlite3.Connection) -> None:
     old: dict[str, int] = {}
     into.execute("BEGIN IMMEDIATE")
     try:
-        with contextlib.suppress(sqlite3.Error), contextlib.closing(open_read_only(damaged)) as source:
-            end = time.monotonic() + LIMIT_S
-            for table, which in _TABLES:
-                saved[table] = saved.get(table, 0) + _copy(source, into, table, which, end)
-            counters = _readable(source, "SELECT name, value FROM counter")
-            old.update((name, value) for name, value in counters if type(name) is str and type(value) is int)
+        for opened in (open_read_only, _without_log):
+            with contextlib.suppress(sqlite3.Error), contextlib.closing(opened(damaged)) as source:
+                end = time.monotonic() + LIMIT_S
+                for table, which in _TABLES:
+                    saved[table] = saved.get(table, 0) + _copy(source, into, table, which, end)
+                counters = _readable(source, "SELECT name, value FROM counter")
+                old.update((name, value) for name, value in counters if type(name) is str and type(value) is int)
+            if any(saved.values()):
+                break
         # a record whose part is lost can't be made
         into.execute("DELETE FROM outbox WHERE seq NOT IN (SELECT seq FROM part WHERE outcome IS NOT NULL)")
         _go_on_counting(into, old)
@@ -57,6 +60,11 @@ def salvage(damaged: Path, into: sqlite3.Connection) -> None:
         into.execute("ROLLBACK")
         raise
     _log.error("saved from the damaged ledger: rows of %s", words)
+
+
+def _without_log(path: Path) -> sqlite3.Connection:
+    """As of the last check-point: for when the write-ahead log can't be read. Raises sqlite3.Error."""
+    return sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro&immutable=1", uri=True)
 
 
 def _readable(source: sqlite3.Connection, sql: str) -> Iterator[tuple[Any, ...]]:
