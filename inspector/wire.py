@@ -188,6 +188,7 @@ class Loaded:
     # what to plan, by camera ("": the station's only camera), in the recipe's order; none: one picture of each
     shots: dict[str, tuple[Shot, ...]] = field(default_factory=dict)
     mm_per_px: float = 0.0  # of the picture that the first locate step looks at; 0: it is not calibrated
+    says: str = ""  # all its file says, as JSON text; "" when that is too long to be kept
     kind: Literal["loaded"] = "loaded"
 
 

@@ -11,8 +11,8 @@ from typing import Annotated, Optional
 
 import typer
 
-from inspector.cli import results_export, results_show
-from inspector.cli.results_show import WIDTH, flat
+from inspector.cli import configured, results_export, results_show
+from inspector.cli.results_show import WIDTH
 from inspector.config import load_station
 from inspector.station import ledger as books
 from inspector.station.ledger import ExportError, Row, StorageFault
@@ -106,10 +106,9 @@ def alarms(station: StationOption = STATION, limit: LimitOption = 50, as_json: J
 
 @app.command()
 def changes(station: StationOption = STATION, limit: LimitOption = 50, as_json: JsonOption = False) -> None:
-    """Who changed what, and what each new configuration is made of. Exit status 1 when a row was tampered with."""
+    """Who changed what; of a recipe and of all that judges: old -> new. Exit status 1 when a row was tampered with."""
     with told():
         rows, problems = books.changes(ledger_of(station), limit)
-    before: dict[str, str] = {}
     for row in rows:
         if as_json:
             members = {k: getattr(row, k) for k in ("n", "utc", "who", "what", "old", "new", "digest")}
@@ -121,14 +120,8 @@ def changes(station: StationOption = STATION, limit: LimitOption = 50, as_json: 
         line = f"{row.n:>6} {row.utc} {row.who:12} {row.what} {words}".rstrip()
         typer.echo(textwrap.fill(line, WIDTH, subsequent_indent=" " * 7))
         if row.config:
-            content = dict(flat(row.config))
-            for name, value in content.items():
-                if before.get(name) != value:
-                    line = f"{name}  {value}"
-                    typer.echo(textwrap.fill(line, WIDTH, initial_indent=" " * 9, subsequent_indent=" " * 11))
-            for name in before.keys() - content.keys():
-                typer.echo(f"         {name}  gone")
-            before = content
+            for line in configured.differences(row):
+                typer.echo(textwrap.fill(line, WIDTH, initial_indent=" " * 9, subsequent_indent=" " * 11))
     for problem in problems:
         typer.echo(problem, err=True)
     if problems:
@@ -141,6 +134,7 @@ def changes(station: StationOption = STATION, limit: LimitOption = 50, as_json: 
 def show(
     part: Annotated[str, typer.Argument(help="The part's id.")],
     station: StationOption = STATION,
+    full: Annotated[bool, typer.Option("--full", help="With the whole configuration that judged.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """The whole story of one part, one attempt after another."""
@@ -150,7 +144,7 @@ def show(
         typer.echo(f"there is no part {part} in the ledger", err=True)
         raise typer.Exit(1)
     for story in found:
-        typer.echo(results_show.as_json(story) if as_json else results_show.as_text(story))
+        typer.echo(results_show.as_json(story) if as_json else results_show.as_text(story, full=full))
 
 
 @app.command()

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import re
 import textwrap
 from collections.abc import Iterator
 from dataclasses import asdict
-from typing import Any
 
+from inspector.cli.configured import flat, short
 from inspector.parts import Check, Verdict
 from inspector.station.ledger import Story
 from inspector.wire import verdict_to_json
@@ -16,7 +15,6 @@ from inspector.wire import verdict_to_json
 WIDTH = 80  # columns
 _LEFT = 13  # of them for the names
 _INSTANTS = ("received", "captured", "accepted", "judged", "settled", "turn")  # of the walk; others are durations
-_DIGEST = re.compile("[0-9a-f]{64}")
 
 
 def as_json(story: Story) -> str:
@@ -37,12 +35,12 @@ def as_json(story: Story) -> str:
     )
 
 
-def as_text(story: Story) -> str:
-    """Lines of at most 80 columns."""
-    return "\n".join(_lines(story))
+def as_text(story: Story, *, full: bool = False) -> str:
+    """Lines of at most 80 columns; ``full``: with everything that its configuration is made of."""
+    return "\n".join(_lines(story, full=full))
 
 
-def _lines(story: Story) -> Iterator[str]:
+def _lines(story: Story, *, full: bool) -> Iterator[str]:
     row = story.row
     sim = ", simulated" if story.sim else ""
     yield f"part {row.part_id}, attempt {row.attempt}, seq {row.seq}{sim}"
@@ -70,7 +68,8 @@ def _lines(story: Story) -> Iterator[str]:
     if row.config:
         since = f", first seen {story.config_utc}" if story.config_utc else ", what it was made of is not known"
         yield from _pair("configured", f"{row.config[:8]}{since}")
-        for key, value in flat(story.config) if story.config else ():
+    if story.config:
+        for key, value in flat(json.loads(story.config)) if full else short(story.config):
             yield from _wrapped(f"{key}  {value}", _LEFT)
     if story.alarms:
         yield "  alarms from a minute before to a minute after"
@@ -132,16 +131,3 @@ def _wrapped(text: str, indent: int) -> Iterator[str]:
         replace_whitespace=False, drop_whitespace=True,
     )  # fmt: skip
 
-
-def flat(content: str) -> Iterator[tuple[str, str]]:
-    """(dotted name, value) of everything in a configuration, JSON text; digests are shortened."""
-
-    def walk(name: str, value: Any) -> Iterator[tuple[str, str]]:
-        if isinstance(value, dict) and value:
-            for key, inner in value.items():
-                yield from walk(f"{name}.{key}" if name else str(key), inner)
-        else:
-            text = value if isinstance(value, str) else json.dumps(value)
-            yield name, text[:12] if _DIGEST.fullmatch(text) else text
-
-    yield from walk("", json.loads(content))

@@ -18,6 +18,8 @@ from inspector.tool import DefectsTool, Tool
 from inspector.wire import Shot
 from inspector.yamlfile import FileError, YamlFile
 
+SAYS_MAX = 100_000  # characters
+
 
 @dataclass(frozen=True)
 class LoadedRecipe:
@@ -27,6 +29,7 @@ class LoadedRecipe:
     sha: str
     scales: Mapping[str, Scale]  # by the name of the source; without an entry lengths are px
     store: Store
+    says: str = ""  # what its file says, as JSON text, for people who ask later; "" when that is longer than SAYS_MAX
 
     @property
     def number(self) -> int:
@@ -134,7 +137,7 @@ def load_recipe(path: Path, *, backend: Wish = "auto", cache_dir: Path | None = 
         problems += _patches(spec, file, scales)
         if problems:
             raise FileError(problems)
-        return LoadedRecipe(spec, _sha(file, store), scales, store)
+        return LoadedRecipe(spec, _sha(file, store), scales, store, _says(file))
     except BaseException:
         store.close()
         raise
@@ -195,6 +198,11 @@ def _open(file: YamlFile, name: str, tool: Tool, shelf: ToolShelf) -> list[str]:
         text = f"no limits for {', '.join(missing)}; allowed for each label: limits, or ignore"
         problems.append(file.problem([*where, "reject"], text))
     return problems
+
+
+def _says(file: YamlFile) -> str:
+    text = json.dumps(file.data, ensure_ascii=False, default=str)
+    return text if len(text) <= SAYS_MAX else ""
 
 
 def _sha(file: YamlFile, store: Store) -> str:

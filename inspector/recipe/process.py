@@ -156,6 +156,7 @@ class JudgeProcess:
             stop_line=recipe.stop_line,
             shots=recipe.shots,
             mm_per_px=recipe.located_mm_per_px,
+            says=recipe.says,
         )
 
     def _prove(self) -> str:

@@ -66,7 +66,7 @@ def settings(config: StationConfig) -> dict[str, Any]:
 
 
 def recipe(loaded: Loaded) -> dict[str, Any]:
-    """The recipe that judges, with what it took: templates, calibrations and models by their digests."""
+    """The recipe that judges, what it says, and what it took: templates, calibrations and models by their digests."""
     return {
         "number": loaded.number,
         "rev": loaded.rev,
@@ -76,6 +76,7 @@ def recipe(loaded: Loaded) -> dict[str, Any]:
         "backend": loaded.backend,
         "models": dict(loaded.model_shas),
         "artefacts": dict(loaded.artefacts),
+        "says": json.loads(loaded.says) if loaded.says else {},
     }
 
 

@@ -71,7 +71,7 @@ def test_to_a_child(message: ToChild) -> None:
         CaptureFailed(1, 201, "line one\nline two ü"),
         CameraState(True, "streaming", {"temperature_c": 41.5, "ring": "r"}),
         Stray("extra", 2),
-        Loaded("p", 1, 2, "plate", "sha", 300, ("top",), "cpu", {"m": "s"}, keep={"pass": 10}, stop_line=3),
+        Loaded("p", 1, 2, "plate", "sha", 300, ("top",), "cpu", {"m": "s"}, keep={"pass": 10}, stop_line=3, says="µ"),
         LoadFailed("p", "p:3: width: found 1"),
         Judged(VERDICT),
         Looked(3, (Health("", "picture", 120.0, 90.0, 0.02, 1.5, 0.0),)),

@@ -17,7 +17,8 @@ from typer.testing import CliRunner
 
 from inspector.cli.results import app
 from inspector.parts import Check, CheckOutcome
-from inspector.station.ledger import exporting
+from inspector.station.digest import canonical
+from inspector.station.ledger import exporting, story
 from tests.station.ledgerrig import golden, measured, opened
 from tests.station.test_ledger import TAG, doubtful, passed, trigger
 
@@ -26,13 +27,31 @@ CONFIG = "ab" * 32
 Results = Callable[..., Result]
 
 
+SAYS: dict[str, Any] = {
+    "recipe": 1, "rev": 2, "name": "Plate", "calibration": "cal/top.yaml@sha256:eeee",
+    "locate": {"body": {"tool": "template"}},
+    "measure": {"bore": {"tool": "diameter", "expect": "6.00 ±0.06 mm", "fail": "1110 Bore out of size"}},
+}  # fmt: skip
+
+
+def configuration(software: dict[str, str] | None = None, **recipe: Any) -> str:
+    """As the station keeps it."""
+    artefacts = {"cal/top.yaml": "e" * 64, "mark.png": "a" * 64, "models/seams": "d" * 64}
+    of_recipe = {
+        "number": 1, "rev": 2, "name": "Plate", "sha": "c" * 64, "backend": "cpu", "models": {"seams": "d" * 64},
+        "artefacts": artefacts, "says": SAYS,
+    }  # fmt: skip
+    of_software = {"inspector": "0.2.0", "code": "f" * 64, "numpy": "2.0"}
+    return canonical({"recipe": of_recipe | recipe, "software": of_software | (software or {})})
+
+
 @pytest.fixture
 async def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Results:
     """Eight parts: A1 twice, a golden one, one with a late word, one that is open, one with an odd name."""
     monkeypatch.setenv("STATE_DIRECTORY", str(tmp_path))
     tag = replace(TAG, config=CONFIG)
     with opened(tmp_path / "ledger.db") as ledger:
-        await ledger.configuration(CONFIG, '{"recipe": {"number": 1, "sha": "%s"}}' % ("c" * 64))
+        await ledger.configuration(CONFIG, configuration())
         first, again, late, odd = (ledger.begin(trigger(name, f"c{name}"), tag) for name in ("A1", "A1", "B", 'x,"\ny'))
         await ledger.close(replace(passed(first), checks=(Check("lid", CheckOutcome.PASS, found="ABC"),)), 10)
         await ledger.outbox_done([1])
@@ -64,7 +83,11 @@ def test_the_story_of_a_part_has_everything_in_it_attempt_by_attempt(results: Re
     assert "part A1, attempt 1, seq 1" in one and "command cA1" in one and "PASS 0 after 10 ms: Good" in one
     assert "record is the broker's" in one and "/pictures/1.png" in one and "ABC" in one
     assert "recipe     1 rev 2 (Lid), sha aaaaaaaaaaaa" in one
-    assert "configured abababab, first seen 20" in one and "recipe.sha  cccccccccccc\n" in one
+    assert "configured abababab, first seen 20" in one and "             recipe  1 rev 2 Plate\n" in one
+    assert "models  seams dddddddddddd, run by cpu" in one and "calibration  cal/top.yaml eeeeeeeeeeee\n" in one
+    assert "software  inspector 0.2.0, code ffffffffffff, numpy 2.0" in one and "bore" not in one
+    full = results("show", "A1", "--full").output
+    assert "recipe.sha  cccccccccccc\n" in full and "recipe.says.measure.bore.expect  6.00 ±0.06 mm\n" in full
     assert "camera:top: Camera lost" in one
     assert "FAIL 1001 after 20 ms: Too wide" in two and "record waits for the broker" in two and "not kept" in two
     assert "FAIL width 12.4 mm (nominal 11.5, allowed 11..12 mm) 1001 Too wide" in " ".join(two.split())
@@ -87,8 +110,44 @@ def test_list_count_alarms_and_changes(results: Results) -> None:
     assert "golden                  1   recount          1" in results("count").output
     assert "Camera lost" in results("alarms").output
     told = results("changes")
-    assert told.exit_code == 0 and "- -> abababab" in told.output and "recipe.number  1" in told.output
+    assert told.exit_code == 0 and "- -> abababab" in told.output and "recipe  1 rev 2 Plate" in told.output
     assert "plc          stop" in told.output and "the chain is whole" in told.output
+
+
+async def test_changes_tell_limits_old_and_new_by_check_and_field(
+    results: Results, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps = {
+        "locate": {"body": {"tool": "template", "min_score": 0.6}},
+        "measure": {"bore": {"tool": "diameter", "expect": "6.00 ±0.05 mm", "fail": "1110 Bore out of size"}},
+    }
+    tight = configuration(rev=3, sha="1" * 64, says={**SAYS, **steps, "rev": 3, "verdict": {"within": "250 ms"}})
+    other = configuration(number=2, rev=1, name="Tile", says={"recipe": 2, "read": {"code": {"tool": "code"}}})
+    slot = {"slot": {"tool": "caliper", "expect": "4.00 ±0.08 mm"}}
+    edited = configuration(rev=4, says={**SAYS, "locate": steps["locate"], "measure": slot})
+    with opened(tmp_path / "ledger.db") as ledger:
+        for digest, content in (("1" * 64, tight), ("2" * 64, other), ("3" * 64, edited), ("4" * 64, edited)):
+            if digest[0] == "4":
+                content = configuration(rev=4, says={}, software={"inspector": "0.3.0"})
+            await ledger.configuration(digest, content, "plc:c1")
+    rows = results("changes").output.split("plc:c1")[1:]
+    one, two, three, four = (" ".join(row.split()) for row in rows)
+    assert "configuration abababab -> 11111111" in one
+    assert "measure bore: expect 6.00 ±0.06 mm -> 6.00 ±0.05 mm" in one
+    assert "locate body: min_score - -> 0.6" in one and "recipe: verdict.within - -> 250 ms" in one
+    assert one.count("2 -> 3") == 1 and "recipe.rev: 2 -> 3" in one and "recipe.sha: cccccccccccc -> 1111" in one
+    assert "fail" not in one and "software" not in one  # the same as before
+    assert "recipe: 1 rev 3 Plate -> 2 rev 1 Tile" in two and "code" not in two  # it has not judged before
+    assert "recipe: 2 rev 1 Tile -> 1 rev 4 Plate recipe 1 is not what it was when it judged before:" in three
+    assert "measure slot: new (tool caliper, expect 4.00 ±0.08 mm)" in three
+    assert "measure bore: gone (tool diameter, expect 6.00 ±0.05 mm, fail 1110 Bore out of size)" in three
+    assert "verdict.within 250 ms -> -" in three and "measure slot: tool" not in three
+    # of another time, when what the recipe said was not kept
+    assert "software.inspector: 0.2.0 -> 0.3.0" in four and "slot" not in four and "the chain is whole" in four
+    newest = results("changes", "--limit", 1).output
+    assert "software.inspector: 0.2.0 -> 0.3.0" in newest and "recipe  1" not in newest
+    monkeypatch.setattr(story, "RECIPES_BACK", 1)
+    assert "is not what it was" not in results("changes", "--limit", 2).output
 
 
 def test_changes_and_counts_that_were_touched_are_an_error(results: Results, tmp_path: Path) -> None:

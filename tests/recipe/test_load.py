@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
+from inspector.recipe import load
 from inspector.recipe.load import LoadedRecipe, load_recipe
 from inspector.recipe.shelf import Store
 from inspector.yamlfile import FileError
@@ -24,6 +26,17 @@ def test_sha_ignores_how_the_text_is_laid_out(tmp_path: Path) -> None:
     path.write_text("# a comment\n" + path.read_text().replace("recipe: 7", "recipe:    7"))
     assert sha(path) == before
     assert len(before) == 64
+
+
+def test_what_the_file_says_is_kept_with_its_limits_unless_it_is_too_long(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write(tmp_path, good())
+    recipe = load_recipe(path)
+    assert json.loads(recipe.says)["measure"]["dot"]["expect"] == good()["measure"]["dot"]["expect"]
+    monkeypatch.setattr(load, "SAYS_MAX", len(recipe.says) - 1)
+    long = load_recipe(path)
+    assert (long.says, long.sha) == ("", recipe.sha)
 
 
 def test_sha_covers_every_value_and_the_order_of_steps(tmp_path: Path) -> None:

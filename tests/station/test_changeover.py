@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
@@ -152,3 +153,16 @@ async def test_a_judge_that_died_gets_its_recipes_back_one_in_each_pause(tmp_pat
         assert rig.shelf == {Path("1.yaml"), Path("2.yaml")}
         rig.shelf.clear()
         assert await pauses(5) == [Path("1.yaml"), Path("2.yaml")]
+
+
+async def test_the_limits_of_a_recipe_are_in_its_configuration(config: StationConfig) -> None:
+    made_of = Configuration(config)
+    await made_of.measure()
+    seen = set()
+    for expect in ("6.00 ±0.06 mm", "6.00 ±0.05 mm"):
+        says = {"recipe": 1, "measure": {"bore": {"tool": "diameter", "expect": expect}}}
+        loaded = Loaded("1.yaml", 1, 1, "Plate", "1" * 64, 300, ("top",), says=json.dumps(says))
+        assert made_of.update(loaded, {"top": {"serial": "A"}})
+        assert made_of.content["recipe"]["says"] == says
+        seen.add(made_of.digest)
+    assert len(seen) == 2

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from inspector.wire import verdict_from_json
 
 ATTEMPTS_TOLD = 100
 AROUND_S = 60.0
+RECIPES_BACK = 200  # configurations that are looked through for the last one of a recipe
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,11 @@ class Story:
 
 @dataclass(frozen=True)
 class Change:
-    """A row of the audit. ``config`` is what a new configuration is made of, JSON text."""
+    """A row of the audit. With a new configuration, as JSON text, "" for what is not known:
+
+    ``config`` is what it is made of, ``before`` the one before it, ``recipe_before`` the last one before it with the
+    same number of its recipe.
+    """
 
     n: int
     utc: str
@@ -59,6 +65,8 @@ class Change:
     new: str
     digest: str
     config: str
+    before: str = ""
+    recipe_before: str = ""
 
 
 def stories(path: Path, part_id: str) -> list[Story]:
@@ -101,10 +109,31 @@ def changes(path: Path, limit: int) -> tuple[list[Change], list[str]]:
 
     def work(c: sqlite3.Connection) -> tuple[list[Change], list[str]]:
         rows = c.execute(
-            "SELECT a.n, a.utc, a.who, a.what, a.old, a.new, a.digest, coalesce(k.content, '') FROM audit AS a"
-            " LEFT JOIN configuration AS k ON a.what = 'configuration' AND k.digest = a.new ORDER BY a.n DESC LIMIT ?",
+            "SELECT a.n, a.utc, a.who, a.what, a.old, a.new, a.digest, coalesce(k.content, ''), coalesce(b.content, '')"
+            " FROM audit AS a LEFT JOIN configuration AS k ON a.what = 'configuration' AND k.digest = a.new"
+            " LEFT JOIN configuration AS b ON a.what = 'configuration' AND b.digest = a.old"
+            " ORDER BY a.n DESC LIMIT ?",
             (limit,),
         ).fetchall()
-        return [Change(*r) for r in reversed(rows)], problems_of(c, path)
+        found = [Change(*r) for r in reversed(rows)]
+        return [replace(f, recipe_before=_recipe_before(c, f)) if f.config else f for f in found], problems_of(c, path)
 
     return read_only(path, work)
+
+
+def _recipe_before(c: sqlite3.Connection, change: Change) -> str:
+    """The configuration in which the same recipe was in force last, among the RECIPES_BACK before this one."""
+    number = _recipe_of(change.config)
+    if not change.before or _recipe_of(change.before) == number:
+        return change.before
+    older = c.execute(
+        "SELECT k.content FROM audit AS a JOIN configuration AS k ON k.digest = a.new"
+        " WHERE a.what = 'configuration' AND a.n < ? ORDER BY a.n DESC LIMIT ?",
+        (change.n, RECIPES_BACK),
+    )
+    return next((str(content) for (content,) in older if _recipe_of(content) == number), "")
+
+
+def _recipe_of(content: str) -> object:
+    recipe = json.loads(content).get("recipe")
+    return recipe.get("number") if isinstance(recipe, dict) else None
