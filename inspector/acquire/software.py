@@ -9,6 +9,7 @@ A trigger that could not be fired in time is given up, because by then another p
 
 from __future__ import annotations
 
+import os
 import time
 from collections import deque
 
@@ -59,6 +60,7 @@ class Software:
         """The next part's pictures, or nothing. Raises DeviceError."""
         if self._untold is not None and not self._wanted:
             self.tell()
+            os.sched_yield()  # the station first, where it waits for this core: its part has a deadline
             self._at.camera.ready()
         self._expect_nothing()
         if self._wanted:

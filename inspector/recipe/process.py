@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import gc
 import logging
+import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -72,6 +73,7 @@ class JudgeProcess:
                 elif isinstance(message, Judge):
                     verdict, look = self._judge(message)
                     self._channel.send(Judged(verdict))
+                    os.sched_yield()  # the station first, where it waits for this core: it has a verdict to tell
                     self._channel.send(Looked(message.part.seq, look()))
                     if self._poisoned():
                         _log.error("the accelerator failed; this process ends, a new one is needed")

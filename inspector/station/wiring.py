@@ -21,6 +21,7 @@ from inspector.plc import contract
 from inspector.plc.link import LinkError, PlcLink
 from inspector.station.alarms import Alarm, Alarms
 from inspector.station.archiving import ArchiveDesk
+from inspector.station.awake import Awake
 from inspector.station.cameras import Cameras
 from inspector.station.conditions import Temperatures
 from inspector.station.control import COUNTERS_EVERY_S, Control
@@ -110,6 +111,7 @@ class Station:
             boot=self.boot,
             changed=self._changed,
         )
+        self.awake = Awake()
         self.line = Line(
             ledger=self.ledger,
             cameras=self.cameras,
@@ -119,6 +121,7 @@ class Station:
             keep=self._keep,
             show=self._show,
             max_in_flight=config.max_in_flight,
+            awake=self.awake,
         )
         try:
             self.link = PlcLink(config.plc, self._topics, self.control, asyncio.get_running_loop())
@@ -274,6 +277,7 @@ class Station:
         clean = not self.line.unwritten and not self.line.unrecorded
         if not await asyncio.to_thread(self.ledger.shut, STOP_REST_S, clean=clean):
             _log.error("the disk did not answer in time; the ledger recovers at the next start")
+        self.awake.close()
         os.close(self._lock)
         _log.info("stopped")
 

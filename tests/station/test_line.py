@@ -18,6 +18,7 @@ import pytest
 from inspector.codes import Code
 from inspector.parts import Check, CheckOutcome, InspectionFault, Outcome, Part, Trigger, Verdict
 from inspector.plc import contract
+from inspector.station.awake import Awake
 from inspector.station.leases import Lease
 from inspector.station.ledger import Ledger, RecipeTag, Waiting, recount, search
 from inspector.station.line import Line
@@ -36,6 +37,7 @@ class World:
         self.ledger = Ledger(path, station="s", boot="0001", sim=False)
         self.ledger.open()
         self.path = path
+        path.with_name("wishes").touch()
         self.told: list[Verdict] = []
         self.records: list[dict[str, Any]] = []
         self.troubles: list[tuple[str, str]] = []
@@ -51,7 +53,7 @@ class World:
         self.doubted: InspectionFault | None = None
         self.line = Line(
             ledger=self.ledger, cameras=self, judge=self, outlet=self, gate=self,  # type: ignore[arg-type]
-            keep=self.keep, show=self.show, max_in_flight=4,
+            keep=self.keep, show=self.show, max_in_flight=4, awake=Awake(path.with_name("wishes")),
         )  # fmt: skip
         self.outbox = Outbox(self.ledger, self.send, self.payload, lambda: self.line.settled_below)
 
@@ -405,3 +407,14 @@ async def test_a_golden_part_that_was_not_judged_in_time_is_told_as_one_and_its_
     assert (world.told[0].code, world.found[0].code) == (502, 300)
     await world.line.late(Verdict(part, Outcome.PASS, 0, "Good", checks=(Check("lid", CheckOutcome.PASS),)))
     assert not world.ledger.counters.get("late")
+
+
+async def test_cores_stay_awake_while_parts_are_under_way_and_no_longer(world: World) -> None:
+    wishes = world.path.with_name("wishes")
+    before = wishes.stat().st_size
+    world.takes_s = 0.05
+    first, second = world.trigger(), world.trigger()
+    assert wishes.stat().st_size == before + 4
+    await world.rest(0)
+    assert world.line.depth == 0 and second.seq == first.seq + 1
+    assert wishes.stat().st_size == before + 8
