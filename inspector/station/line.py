@@ -23,6 +23,7 @@ from typing import Protocol
 
 from inspector.codes import Code
 from inspector.parts import InspectionFault, Outcome, Part, Trigger, Verdict
+from inspector.station.awake import Awake
 from inspector.station.cameras import Cameras
 from inspector.station.judging import JudgeDesk
 from inspector.station.leases import Lease
@@ -94,6 +95,7 @@ class Line:
         keep: Callable[[Verdict, Lease | None], None],
         show: Callable[[Verdict, int], None],
         max_in_flight: int,
+        awake: Awake,
     ) -> None:
         """``keep`` takes a part's pictures to the archive, ``show`` tells the screens; neither may wait."""
         self._ledger = ledger
@@ -104,6 +106,7 @@ class Line:
         self._keep = keep
         self._show = show
         self._max_in_flight = max_in_flight
+        self._awake = awake
         self._order = Order()
         self._walks: set[asyncio.Task[None]] = set()
         self._busy: dict[int, Part] = {}  # parts that are really being inspected
@@ -165,6 +168,7 @@ class Line:
             self._gate.trouble("overrun", f"{self.overruns} so far")
         if fault is None:
             self._busy[part.seq] = part
+            self._awake.wish(True)
         self._cameras.expect(part, inspected=fault is None)
         walk = asyncio.create_task(self._walk(part, fault), name=f"part {part.seq}")
         self._walks.add(walk)
@@ -233,6 +237,7 @@ class Line:
             _log.exception("part %d, after its verdict", part.seq)
         finally:
             self._busy.pop(part.seq, None)
+            self._awake.wish(bool(self._busy))
             self._cameras.finished(part)
             self._order.leave(part.seq)
             self._ledger.told_below(self.settled_below)
