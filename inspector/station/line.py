@@ -38,6 +38,7 @@ else:
 _log = logging.getLogger(__name__)
 
 BUGS_IN_A_ROW = 3
+REFUSED_LIMIT_S = 0.02  # so long a refused part is told later, once its turn has come, to be on disk first
 REWRITE_BOUND = MAX_AHEAD  # told verdicts whose rows the disk has not taken yet: so many seqs a crash leaves out
 
 
@@ -187,14 +188,14 @@ class Line:
 
         try:
             async with timeout_at(self._loop_time(part.deadline_ns)):
-                # the row goes to disk while the picture is taken; nothing is judged before both are done
-                async with self._accepting(part) as accepted:
-                    if refused is None:
+                if refused is None:
+                    # the row goes to disk while the picture is taken; nothing is judged before both are done
+                    async with self._accepting(part) as accepted:
                         lease = await self._cameras.capture(part)
                         done("captured", "accept")
-                    await accepted
-                    done("accepted", "judge")
-                if refused is None and lease is not None:
+                        await accepted
+                        done("accepted", "judge")
+                if lease is not None:
                     verdict = await self._judge.judge(part, lease)
                     done("judged", "settle")
                     await self._cameras.settle(part)  # where a wire fires them: is it surely this part's picture?
@@ -203,9 +204,10 @@ class Line:
                 done("turn", "record")
                 walked = replace(verdict, stages_us={**verdict.stages_us, **stages}, captured_utc=_taken(part, lease))
                 verdict = self._checked(part, lease, walked)
-                await self._ledger.close(verdict.to_tell, self._t_ms(part))
-                self._still_valid(part)
-                closed = True
+                if refused is None:
+                    await self._ledger.close(verdict.to_tell, self._t_ms(part))
+                    self._still_valid(part)
+                    closed = True
         except (asyncio.TimeoutError, TimeoutError):
             text = f"no verdict within {part.deadline_ms} ms (it was in stage {stage})"
             verdict = self._faulted(part, lease, stages, InspectionFault(Code.TIMEOUT, text))
@@ -222,7 +224,7 @@ class Line:
             verdict = self._faulted(part, lease, stages, bug)
         found, verdict = verdict, verdict.to_tell
         try:
-            closed = closed or await self._close_fault(verdict)
+            closed = closed or await self._close_fault(verdict, None if refused is None else REFUSED_LIMIT_S)
             if not closed:  # its row may say anything, a PASS too, when the station is killed before it is right
                 await self._ledger.told_first(verdict, self._t_ms(part))
             t_ms = self._tell(verdict)
@@ -292,13 +294,13 @@ class Line:
         taken = _taken(part, lease)
         return replace(Verdict.not_inspected(part, fault), frames=frames, stages_us=stages, captured_utc=taken)
 
-    async def _close_fault(self, verdict: Verdict) -> bool:
-        """Close a NOT_INSPECTED while there is time; False: it is told first."""
+    async def _close_fault(self, verdict: Verdict, limit_s: float | None) -> bool:
+        """Close a NOT_INSPECTED while there is time, for ``limit_s`` at most; False: it is told first."""
         part = verdict.part
         try:
             async with timeout_at(self._loop_time(part.deadline_ns)):
                 await self._order.turn(part.seq)
-                await self._ledger.close(verdict, self._t_ms(part))
+                await asyncio.wait_for(self._ledger.close(verdict, self._t_ms(part)), limit_s)
                 return True
         except (asyncio.TimeoutError, TimeoutError):
             self._order.overtake(part.seq)

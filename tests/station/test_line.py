@@ -226,6 +226,18 @@ async def test_a_refused_part_is_answered_in_its_turn(world: World) -> None:
     assert [(o, c) for _, o, c in await world.rest(3)] == [("PASS", 0), ("NOT_INSPECTED", 402), ("PASS", 0)]
 
 
+async def test_a_refused_part_is_told_at_once_whatever_the_disk_does(world: World) -> None:
+    async with world.stalled_disk():
+        part = world.trigger(deadline_ms=60_000, refused=InspectionFault(Code.NOT_READY, "no"))
+        end = asyncio.get_running_loop().time() + 10
+        while not world.told:
+            assert asyncio.get_running_loop().time() < end, "it waits for the disk"
+            await asyncio.sleep(0.005)
+    assert await world.rest(1) == [(part.seq, "NOT_INSPECTED", 402)]
+    await world.line.rewrite()
+    assert [(r.seq, r.code) for r in search(world.path)] == [(part.seq, 402)]
+
+
 @pytest.mark.parametrize(
     "answer",
     [
