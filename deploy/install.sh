@@ -215,6 +215,7 @@ copy_system_files() {
     ours systemd/inspector-terminal@.service /etc/systemd/system/inspector-terminal@.service
     ours sysctl/90-inspector-gige.conf /etc/sysctl.d/90-inspector-gige.conf
     ours udev/90-inspector-usb3vision.rules /etc/udev/rules.d/90-inspector-usb3vision.rules
+    ours udev/90-inspector-cpu.rules /etc/udev/rules.d/90-inspector-cpu.rules
     ours tmpfiles/inspector-usbfs.conf /etc/tmpfiles.d/inspector-usbfs.conf
     ours journald/inspector.conf /etc/systemd/journald.conf.d/inspector.conf
     ours README.md /opt/inspector/deploy/README.md
@@ -236,6 +237,7 @@ start_services() {
     apply sysctl --quiet --system
     apply systemd-tmpfiles --create /etc/tmpfiles.d/inspector-usbfs.conf
     ! command -v udevadm >/dev/null || apply udevadm control --reload
+    ! command -v udevadm >/dev/null || apply udevadm trigger --sysname-match=cpu_dma_latency
     if systemctl --quiet is-active inspector.service; then
         say "the old version runs until you say: systemctl restart inspector"
     fi

@@ -518,10 +518,10 @@ def test_how_large_a_file_may_be(make: Make, good: Path, tmp_path: Path, limit: 
 
 
 def test_the_processor_s_clock(good: Path) -> None:
-    assert memory.processor(good) == [Finding("CPU clock", "ok", "not governed by this kernel")]
+    assert memory.processor(good)[0] == Finding("CPU clock", "ok", "not governed by this kernel")
     for n, governor in enumerate(("powersave", "powersave", "performance")):
         put(good / f"sys/devices/system/cpu/cpu{n}/cpufreq/scaling_governor", f"{governor}\n")
-    (finding,) = memory.processor(good)
+    finding = memory.processor(good)[0]
     assert finding.level == "warn"
     assert finding.found == "powersave on 2, performance on 1: parts take longer after a pause"
     assert "scaling_governor" in finding.fix
@@ -529,7 +529,16 @@ def test_the_processor_s_clock(good: Path) -> None:
     assert "inspector-clocks" in memory.processor(good)[0].fix
     for n in range(2):
         put(good / f"sys/devices/system/cpu/cpu{n}/cpufreq/scaling_governor", "performance\n")
-    assert memory.processor(good) == [Finding("CPU clock", "ok", "performance on 3")]
+    assert memory.processor(good)[0] == Finding("CPU clock", "ok", "performance on 3")
+
+
+def test_whether_cores_may_sleep_while_a_part_is_under_way(good: Path) -> None:
+    assert memory.processor(good)[1].level == "ok"  # nobody can be asked
+    put(good / "dev/cpu_dma_latency")
+    assert (memory.processor(good)[1].level, memory.processor(good)[1].fix) == ("warn", "sudo sh deploy/install.sh")
+    rule = next((ROOT / "deploy/udev").glob("*-cpu.rules"))
+    put(good / "etc/udev/rules.d" / rule.name)
+    assert memory.processor(good)[1].level == "ok"
 
 
 # --- GPU -----------------------------------------------------------------------------------------------------

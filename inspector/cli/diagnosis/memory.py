@@ -1,4 +1,4 @@
-"""Room for the picture rings, the limits of a process, and the processor's clock."""
+"""Room for the picture rings, the limits of a process, and how fast the processor is there when it is needed."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from inspector.config import CameraConfig, StationConfig, load_camera_file
 from inspector.yamlfile import FileError
 
 _MB = 1e6
+CORES_RULE = "90-inspector-cpu.rules"  # of deploy/udev
 _FILE_SIZE = re.compile(r"^Max file size\s+(\d+)\s", re.MULTILINE)
 
 
@@ -76,6 +77,19 @@ def _file_limit(root: Path) -> int | None:
 
 def processor(root: Path) -> list[Finding]:
     """A processor that sleeps between two parts takes its time to wake up."""
+    return [*_clock(root), *_sleep(root)]
+
+
+def _sleep(root: Path) -> list[Finding]:
+    """May the station ask that no core sleeps while a part is under way?"""
+    if not (root / "dev/cpu_dma_latency").exists():
+        return [Finding("CPU sleep", "ok", "this kernel takes no wishes about it")]
+    if any((root / folder / CORES_RULE).is_file() for folder in ("etc/udev/rules.d", "usr/lib/udev/rules.d")):
+        return [Finding("CPU sleep", "ok", "cores stay awake while a part is under way")]
+    return [Finding("CPU sleep", "warn", "cores may sleep while a part is under way", "sudo sh deploy/install.sh")]
+
+
+def _clock(root: Path) -> list[Finding]:
     governors: dict[str, int] = {}
     for path in sorted((root / "sys/devices/system/cpu").glob("cpu[0-9]*/cpufreq/scaling_governor")):
         try:
