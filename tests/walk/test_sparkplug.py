@@ -50,10 +50,12 @@ def plant(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plant]:
     user = "user root\n" if os.getuid() == 0 else ""
     (folder / "m.conf").write_text(f"{user}listener {port} 127.0.0.1\nallow_anonymous true\n")
     broker = Broker([MOSQUITTO, "-c", str(folder / "m.conf")], port, folder / "m.log").start()
-    scada = {"group": "plant", "node": "press2", "broker": {"host": "127.0.0.1", "port": port, "keepalive_s": 2}}
+    own = {"host": "127.0.0.1", "port": port, "keepalive_s": 2}
+    # whoever comes back first after a broker's death: the station waits for its host
+    scada = {"group": "plant", "node": "press2", "primary_host": "scada", "broker": own}
     (folder / "walk").mkdir()
     walk = Walk(folder / "walk")
-    host = Host(port)
+    host = Host(port, name="scada", announces=True)
     try:
         walk.config["plc"]["sparkplug"] = scada
         write_yaml(walk.station_file, walk.config)

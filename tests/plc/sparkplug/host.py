@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -92,7 +93,8 @@ class Host:
 
     port: int
     group: str = "plant"
-    name: str = ""  # a primary host's: its STATE is told
+    name: str = ""  # a primary host's: its STATE is told by `state`
+    announces: bool = False  # and with each connection, after the subscription
     told: list[Told] = field(default_factory=list)
     complaints: list[str] = field(default_factory=list)
     _aliases: dict[int, str] = field(default_factory=dict)
@@ -101,7 +103,7 @@ class Host:
 
     def __post_init__(self) -> None:
         self.client = mqtt.Client(CallbackAPIVersion.VERSION2)
-        self.client.on_connect = lambda client, *_: client.subscribe(f"spBv1.0/{self.group}/#", 1)
+        self.client.on_connect = self._connected
         self.client.on_message = self._came
         self.client.reconnect_delay_set(1, 1)
         ready: list[int] = []
@@ -114,9 +116,17 @@ class Host:
         self.client.disconnect()
         self.client.loop_stop()
 
-    def state(self, online: bool, timestamp: int) -> None:
+    def _connected(self, client: mqtt.Client, *_: Any) -> None:
+        client.subscribe(f"spBv1.0/{self.group}/#", 1)
+        if self.announces:
+            self._publish_state(True, time.time_ns() // 1_000_000)
+
+    def _publish_state(self, online: bool, timestamp: int) -> mqtt.MQTTMessageInfo:
         payload = json.dumps({"online": online, "timestamp": timestamp})
-        self.client.publish(f"spBv1.0/STATE/{self.name}", payload, 1, retain=True).wait_for_publish(10)
+        return self.client.publish(f"spBv1.0/STATE/{self.name}", payload, 1, retain=True)
+
+    def state(self, online: bool, timestamp: int) -> None:
+        self._publish_state(online, timestamp).wait_for_publish(10)
 
     def write(self, topic: str, values: dict[str, Value], *, retain: bool = False) -> None:
         """NCMD or DCMD: the rest of the topic behind the group."""
