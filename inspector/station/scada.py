@@ -269,7 +269,7 @@ class ScadaDesk:
         audience = self.session.node.audience
         if audience != self._audience:
             self._audience = audience
-            self._told.host_lost()
+            self._told.host_lost(time.monotonic())
         self._alarms.go("scada")
         self._wake.set()
 

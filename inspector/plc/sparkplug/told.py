@@ -4,7 +4,8 @@ Three things can keep a verdict from arriving. Our connection ends: what the bro
 answered something that was sent later (:meth:`Told.taken`), need not be told again. The host goes away: it may have
 been gone for as long as the broker took to notice it, so what is younger than :data:`DOUBT_S` is told again. The
 station dies: so is everything that was not settled. Twice is allowed, a gap not; but where hosts come and go all the
-time, what the broker took in :data:`TIMES` rounds is settled, or the past would never leave room for the present.
+time, what the broker took in :data:`TIMES` rounds, over the same :data:`DOUBT_S`, is settled, or the past would never
+leave room for the present.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ class Told:
         self.reach = settled
         self._ahead: set[int] = set()
         self._marks: deque[tuple[float, int]] = deque(maxlen=MARKS_MAX)  # told when, how far; the broker has it
-        self._rounds: deque[int] = deque(maxlen=TIMES)  # how far the last ones came, by what the broker has
+        self._rounds: deque[tuple[float, int]] = deque(maxlen=MARKS_MAX)  # when they ended, what the broker had
 
     def add(self, seq: int) -> None:
         """One verdict was told just now."""
@@ -76,10 +77,15 @@ class Told:
         self.reach = self.surely_taken
         self._ahead.clear()
 
-    def host_lost(self) -> None:
+    def host_lost(self, now: float) -> None:
         """Who knows what of the last :data:`DOUBT_S` the host has got."""
-        self._rounds.append(self.surely_taken)
+        self._rounds.append((now, self.surely_taken))
         self._marks.clear()
-        if len(self._rounds) == TIMES:
-            self.settled = max(self.settled, min(self._rounds))
+        last = list(self._rounds)
+        for count in range(TIMES, len(last) + 1):
+            if now - last[-count][0] >= DOUBT_S:
+                self.settled = max(self.settled, min(taken for _, taken in last[-count:]))
+                del last[:-count]
+                self._rounds = deque(last, maxlen=MARKS_MAX)
+                break
         self.connection_lost()

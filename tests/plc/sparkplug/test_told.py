@@ -61,18 +61,27 @@ def test_a_lost_host_costs_the_time_of_doubt() -> None:
         told.add(second + 1)
         told.taken(second + 1, float(second))
         told.pass_time(float(second))
-    told.host_lost()
+    told.host_lost(100.0)
     assert told.reach == told.settled == 40
     assert 41 not in told
 
 
-def life(seconds: int, session_s: int, away_s: int, lost: Callable[[Told], None]) -> Told:
+def test_hosts_that_come_and_go_within_the_time_of_doubt_settle_nothing() -> None:
+    told = Told(0)
+    for second in range(int(DOUBT_S) + 5):
+        told.skip_to(10)
+        told.taken(10, float(second))
+        told.host_lost(float(second))  # who never came back may be the one that matters
+        assert told.settled == (10 if second >= DOUBT_S else 0)
+
+
+def life(seconds: int, session_s: int, away_s: int, lost: Callable[[Told, float], None]) -> Told:
     """10 verdicts a second, told live while somebody listens; what was missed 80 a second, as the desk does it."""
     told, top = Told(0), 0
     for second in range(seconds):
         listens = second % (session_s + away_s) < session_s
         if second and second % (session_s + away_s) == 0:
-            lost(told)
+            lost(told, float(second))
         for _ in range(10):
             top += 1
             if listens:
@@ -87,7 +96,7 @@ def life(seconds: int, session_s: int, away_s: int, lost: Callable[[Told], None]
 
 
 def test_a_connection_that_never_holds_a_minute_leaves_nothing_behind() -> None:
-    told = life(1815, 15, 5, Told.connection_lost)
+    told = life(1815, 15, 5, lambda told, _: told.connection_lost())
     assert told.reach == 18150
     assert told.settled > 18150 - 10 * (DOUBT_S + 20)
 
