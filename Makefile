@@ -4,6 +4,7 @@
 #   PARTS=200 RATE=5       parts of the demo (without PARTS: until stopped) and parts a second
 #   PORT=18831             another port for the demo's broker
 #   TESTS=tests/plc        part of the tests
+#   WORKERS=0              tests one after the other in one process (otherwise two at a time)
 SHELL = /bin/sh
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
@@ -14,8 +15,9 @@ PARTS ?=
 RATE ?=
 PORT ?=
 TESTS ?=
+WORKERS ?= 2
 RUN = .venv/bin/python
-PYTEST = $(RUN) -m pytest
+PYTEST = $(RUN) -m pytest -n $(WORKERS) --dist worksteal
 export PYTHON WHEELHOUSE
 
 help: ## this list

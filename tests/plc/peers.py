@@ -19,10 +19,20 @@ from tests.plc.schemas import complaint
 MOSQUITTO = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin:/usr/local/sbin")
 
 
+_held: list[socket.socket] = []
+
+
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port that nobody else gets, neither another test process nor a connection as its own end.
+
+    It stays bound until this process ends. A broker can listen on it all the same, as often as it is started: both say
+    SO_REUSEADDR, and this one does not listen.
+    """
+    holder = socket.socket()
+    holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    holder.bind(("127.0.0.1", 0))
+    _held.append(holder)
+    return int(holder.getsockname()[1])
 
 
 def wait_for(condition: Callable[[], Any], limit_s: float = 10.0, what: str = "condition") -> None:

@@ -136,6 +136,7 @@ def test_it_is_the_same_each_time_and_short(seed: int, usual: Health) -> None:
         assert value == float(f"{value:.4g}")
 
 
+@pytest.mark.alone
 def test_it_costs_little_beside_the_judgement(seed: int) -> None:
     image = rendered(seed)
 

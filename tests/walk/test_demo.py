@@ -17,14 +17,10 @@ from pathlib import Path
 import pytest
 
 from inspector.cli.demo import ROOT
+from tests.plc.peers import free_port
 
 pytest.importorskip("iotcore")
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+pytestmark = pytest.mark.alone  # whole lines with their real deadlines, which no part may miss
 
 
 def demo(folder: Path, *arguments: str) -> list[str]:

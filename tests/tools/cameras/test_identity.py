@@ -8,12 +8,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tools.cameras.identity import MODES, _kept, _report
 from tools.virtual_camera.control import build
 
 ROOT = Path(__file__).resolve().parents[3]
 
 
+@pytest.mark.alone
 def test_no_part_gets_another_parts_picture() -> None:
     build()
     # slow and wide: a busy machine must not decide what is said

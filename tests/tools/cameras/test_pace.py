@@ -27,6 +27,7 @@ def test_what_is_lost_is_seen() -> None:
     assert "{'PASS': 2, 'NOT_INSPECTED': 1}" in lost(paced({"PASS": 2, "NOT_INSPECTED": 1}))[0]
 
 
+@pytest.mark.alone
 def test_the_short_form_measures_everything(capsys: pytest.CaptureFixture[str]) -> None:
     main(["--short", "--announced-s", "0", "--rate", "10"])
     told = capsys.readouterr().out

@@ -11,6 +11,7 @@ from tests.plc.peers import MOSQUITTO, free_port
 from tools.proofs.full_disk import DEADLINE_MS, Run, report
 
 pytestmark = [
+    pytest.mark.alone,
     pytest.mark.mosquitto,
     pytest.mark.skipif(MOSQUITTO is None, reason="mosquitto is not installed"),
     pytest.mark.skipif(os.geteuid() != 0, reason="a small disk can be mounted by root only"),
