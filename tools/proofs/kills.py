@@ -46,6 +46,7 @@ class Lane:
     folder: Path
     kills: Counter[str] = field(default_factory=Counter)
     ready_s: list[float] = field(default_factory=list)
+    slowest: str = ""  # what the station said meanwhile
     faults: list[str] = field(default_factory=list)
     stored: dict[int, tuple[str, int, str]] = field(default_factory=dict)  # by seq: outcome, code, cmd_id
     counters: dict[str, int] = field(default_factory=dict)
@@ -84,7 +85,7 @@ class Lane:
                     if not witness.wait_ready(READY_LIMIT_S, not_boot=boot):
                         raise TimeoutError(f"not Ready within {READY_LIMIT_S:.0f} s; state {witness.state}")
                     if boot:  # the first start is nobody's restart
-                        self.ready_s.append(time.monotonic() - started)
+                        self._took(time.monotonic() - started, started, witness)
                     boot = witness.state["boot"]
                     self.check(witness, ledger)
                     if moment == "last":
@@ -114,6 +115,15 @@ class Lane:
             witness.close()
             self.faults += witness.faults
             self.repeated = witness.duplicates
+
+    def _took(self, seconds: float, started: float, witness: Witness) -> None:
+        if seconds > max(self.ready_s, default=0.0):
+            said = [(at - started, payload) for at, payload in list(witness.states) if at > started]
+            self.slowest = "; ".join(
+                f"{at:.1f} s {payload['state']}{'' if payload['ready'] else ' (' + payload.get('text', '') + ')'}"
+                for at, payload in said
+            )
+        self.ready_s.append(seconds)
 
     def _shut_until_check_point(self, pid: int, ledger: Path) -> None:
         """Ask the station to stop, and return when the first page of its log is written into the ledger."""
@@ -213,6 +223,7 @@ def report(lanes: Sequence[Lane], took_s: float, goal_s: float = GOAL_S) -> tupl
         f"**Ready again {p50:.2f} s after the start at the median, p99 {p99:.2f} s, at most {ready[-1]:.2f} s** "
         f"(goal {goal_s:g} s, recipe without models)."
     )
+    slowest = max(lanes, key=lambda lane: max(lane.ready_s, default=0.0)).slowest
     more = (
         f"{told} triggers were answered, {sum(lane.repeated for lane in lanes)} answers came again for a repeated "
         f"trigger, {rows} verdicts stand in the books. {sum(lane.checks for lane in lanes)} times, after each start, "
@@ -223,6 +234,7 @@ def report(lanes: Sequence[Lane], took_s: float, goal_s: float = GOAL_S) -> tupl
         "NOT_INSPECTED because their part's time had run out."
     )
     lines = [textwrap.fill(words, 118), "", textwrap.fill(more, 118), ""]
+    lines += [textwrap.fill(f"What the station said in its slowest start: {slowest}.", 118), ""] if slowest else []
     lines += (
         [f"**Broken:** {len(faults)} times"] + [f"- {f}" for f in faults[:20]] if faults else ["**Nothing broke.**"]
     )

@@ -62,6 +62,7 @@ class Witness:
         self.faults: list[str] = []
         self.state: dict[str, Any] = {}
         self.counters: dict[str, int] = {}
+        self.states: deque[tuple[float, dict[str, Any]]] = deque(maxlen=100)  # (arrived, payload)
         self.events: list[tuple[int, dict[str, Any]]] = []  # (arrived_ns, payload)
         self.acks: dict[str, dict[str, Any]] = {}
         self.highest_seq = 0
@@ -133,6 +134,7 @@ class Witness:
         elif kind == "state":
             with self._ready:
                 self.state = payload
+                self.states.append((now_ns / 1e9, payload))
                 self._ready.notify_all()
         elif kind == "ack":
             self.acks[payload["cmd_id"]] = payload
