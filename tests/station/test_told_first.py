@@ -14,7 +14,7 @@ import pytest
 
 from inspector.parts import Outcome, Verdict
 from inspector.station.ledger import recount, search
-from inspector.station.ledger.told import FILE_BYTES, ToldFirst
+from inspector.station.ledger.told import BOUND, FILE_BYTES, ToldFirst
 from tests.station.ledgerrig import opened
 from tests.station.test_ledger import TAG, doubtful, passed, trigger
 from tests.station.test_line import World
@@ -116,3 +116,21 @@ async def test_a_torn_line_and_forgotten_parts_change_nothing(tmp_path: Path, mo
             await ledger.close(doubtful(part), 300)
     assert recount(path)[0] == recount(path)[1]
     assert file.read_bytes() == b" " * FILE_BYTES
+
+
+async def test_more_than_it_may_hold_is_refused_and_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("inspector.station.ledger.books.TOLD_FIRST_LIMIT_S", 10.0)
+    monkeypatch.setattr("inspector.station.ledger.told.LIMIT_BYTES", FILE_BYTES)
+    go = threading.Event()
+    with opened(tmp_path / "ledger.db") as ledger:
+        verdicts = [doubtful(ledger.begin(trigger(f"P{n}"), TAG)) for n in range(BOUND + 1)]
+        kept = [await ledger.told_first(verdict, 300) for verdict in verdicts[:150]]
+        assert kept == sorted(kept, reverse=True) and kept[0] and not kept[-1]
+        assert ledger.drops == kept.count(False)
+        assert (tmp_path / "ledger.told").stat().st_size == FILE_BYTES
+        monkeypatch.setattr(ToldFirst, "_write", lambda self, line: go.wait(20))
+        waiting = [asyncio.create_task(ledger.told_first(verdict, 300)) for verdict in verdicts[:BOUND]]
+        await asyncio.sleep(0)
+        assert not await ledger.told_first(verdicts[BOUND], 300), "no more than that wait for a disk that hangs"
+        go.set()
+        await asyncio.gather(*waiting)

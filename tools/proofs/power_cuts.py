@@ -122,7 +122,8 @@ def report(honest: Tally, careless: Tally, normal: Tally, took_s: float, syncs: 
     head = "cuts with a loss | most lost in one | corrupt or not to be opened | other faults"
     words = (
         "The last two rows are the negative controls: this proof finds what it looks for. An acknowledgement is a row, "
-        "a verdict, a late verdict, a picture's place, a note or an alarm whose call had returned. Verdicts must be "
+        "a verdict, one that was told before its row was right, a late verdict, a picture's place, a note or an alarm "
+        "whose call had returned. Verdicts must be "
         "the acknowledged ones, their records must wait unless they had left, counters must equal a recount, the next "
         "seq must be above all acknowledged ones. What was not synced is lost, kept in order with its last write torn, "
         "or kept by sectors of 512 bytes at random. Limits of the model: a write does not harm its neighbours in a "

@@ -375,7 +375,7 @@ class Ledger:
     @property
     def drops(self) -> int:
         """Writes that were refused because too many waited."""
-        return self._writer.drops
+        return self._writer.drops + self._told_first.drops
 
     async def _write(self, work: Callable[[sqlite3.Connection], Any]) -> None:
         await self._writer.write(work)

@@ -26,6 +26,7 @@ _log = logging.getLogger(__name__)
 
 FILE_BYTES = 64 * 1024  # of blanks, written once: what goes into them needs no space; about 50 verdicts
 BOUND = 200  # lines that wait for a disk that does not answer
+LIMIT_BYTES = 4 * 1024 * 1024  # more than the line can owe the ledger
 Told = tuple[Verdict, int]  # with its time from trigger to result, in ms
 
 
@@ -40,7 +41,7 @@ class ToldFirst:
         self._end = 0  # bytes in use; belongs to the writing thread
         self._tasks: set[asyncio.Task[bool]] = set()
         self._owed: set[int] = set()  # parts whose rows are not right yet
-        self.drops = 0  # lines that were not written, as too many waited
+        self.drops = 0  # lines that were not written, as there were too many
 
     async def note(self, verdict: Verdict, t_ms: int, limit_s: float) -> bool:
         """Put it down; True when it is on disk, False when that failed or takes longer than ``limit_s``."""
@@ -113,6 +114,9 @@ class ToldFirst:
 
     # --- in the threads ------------------------------------------------------------------------------
     def _write(self, line: bytes) -> None:
+        if self._end + len(line) > LIMIT_BYTES:
+            self.drops += 1
+            raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
         with self._opened() as descriptor:
             if os.pwrite(descriptor, line, self._end) != len(line):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
