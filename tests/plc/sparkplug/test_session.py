@@ -170,6 +170,8 @@ async def test_the_rights_on_the_page_are_enough(make_mosquitto: Callable[[str],
         await until(lambda: len(host.of("DBIRTH")) == 1)
         assert session.tell(session.node.result(RESULT, now_ms=now_ms()))
         await until(lambda: host.seqs() == [RESULT.seq])
+        assert session.mark("all")
+        await until(lambda: desk.marks == ["all"])
         await asyncio.to_thread(host.write, "DCMD/press2/top", {"Command/Id": "1"})
         await until(lambda: desk.orders)
         await asyncio.to_thread(host.write, "NCMD/press2", {"Node Control/Rebirth": True})

@@ -181,7 +181,7 @@ def test_the_hosts_rules() -> None:
         host._take(node, "DDATA", data(4, 11, historical=True))
         assert not host.faults and host.by_seq[11] == ("P1", "PASS", 0)
         told = {10: ("P1", "c", "PASS", 0), 12: ("P2", "c", "PASS", 0), 13: ("P3", "c", "NOT_INSPECTED", 502)}
-        assert host.missing(told) == [12]
+        assert host.missing(told) == [12, 13]
         host._take(node, "DDATA", data(5, 11, verdict=2, code=1001))
         host._take(node, "DDATA", data(6, 9))
         host._take(node, "DDATA", data(7, 14, verdict=1, code=300))
