@@ -34,7 +34,9 @@ WIDTH, HEIGHT, EXPOSURE_US, GAIN_DB = 640, 480, 100, 20
 LIMIT_S = 5.0
 GOAL_P50_MS, GOAL_P99_MS = 3.0, 10.0
 STEPS = (
-    ("trigger read to picture in the ring", "received", "captured"),
+    ("trigger read to camera fired", "received", "fired"),
+    ("camera fired to picture in the ring", "fired", "in ring"),
+    ("from there to the station", "in ring", "captured"),
     ("waiting for the row of the trigger", "captured", "accepted"),
     ("judge process, there and back", "accepted", "judged"),
     ("waiting for the turn", "judged", "turn"),
@@ -92,8 +94,8 @@ class Bench(World):
         config = yaml.load(self.station_file)
         camera = yaml.load(Path(config["cameras"]["top"]["features"]))
         camera["features"] |= {"Width": WIDTH, "Height": HEIGHT, "ExposureTime": EXPOSURE_US, "Gain": GAIN_DB}
-        lid = {"tool": "presence", "region": [10, 10, 40, 40], "level": 100, "count": "brighter", "share": "50 %",
-               "expect": "present", "fail": "1001 Dark"}  # fmt: skip
+        lid = {"tool": "presence", "region": [10, 10, 40, 40], "level": 200, "count": "brighter", "share": "50 %",
+               "expect": "absent", "fail": "1001 Bright"}  # fmt: skip
         keep = {"reject": "none", "pass": "none", "not_inspected": "none"}
         verdict = {"within": "1 s", "keep": keep}
         recipe = {"recipe": 1, "rev": 1, "name": "Smallest", "compare": {"lid": lid}, "verdict": verdict}
@@ -109,11 +111,15 @@ class Bench(World):
 
 def steps(ledger: Path, newest: int) -> list[tuple[str, float, float]]:
     """(step, p50, p99) in ms, of the walk's steps as the station's own records have them."""
-    spans: dict[str, list[float]] = {name: [] for name, _, _ in STEPS} | {"from there to the result": []}
+    spans: dict[str, list[float]] = {name: [] for name, _, _ in STEPS}
     for row in search(ledger, limit=newest):
         if row.verdict is None or row.t_ms is None:
             continue
         at = {"received": 0, **row.verdict.stages_us}
+        if row.verdict.frames:
+            frame, received_ns = row.verdict.frames[0], row.verdict.part.trigger.received_ns
+            at |= {"fired": (frame.triggered_ns - received_ns) // 1000}
+            at |= {"in ring": (frame.received_ns - received_ns) // 1000}
         for name, begin, end in STEPS:
             if begin in at and end in at:
                 spans[name].append(max(0, at[end] - at[begin]) / 1000)
