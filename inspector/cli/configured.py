@@ -34,14 +34,15 @@ def short(content: str) -> Iterator[tuple[str, str]]:
     backend = f", run by {recipe['backend']}" if recipe.get("backend") else ""
     yield "models", _digests(models) + backend if models else "none"
     calibration = _calibrations(recipe.get("says", {}))
-    yield "calibration", _digests({name: sha for name, sha in files.items() if name in calibration}) or "none"
+    calibrated = _digests({name: sha for name, sha in files.items() if name in calibration})
+    yield "calibration", calibrated or ("none" if recipe.get("says") else "not known")
     software = config.get("software", {})
     ordered = {name: software[name] for name in (*_SOFTWARE, *sorted(software)) if name in software}
     yield "software", ", ".join(f"{name} {_word(value)}" for name, value in ordered.items())
 
 
 def differences(change: Change) -> Iterator[str]:
-    """What is another than before, old -> new, one line each. The recipe: than when it last judged."""
+    """What is another than before, old -> new, one line each. The recipe and its cameras: than when it last judged."""
     new, old = json.loads(change.config), json.loads(change.before) if change.before else {}
     if not old:
         yield from (f"{name}  {words}" for name, words in short(change.config))
@@ -49,7 +50,8 @@ def differences(change: Change) -> Iterator[str]:
     recipe, before = new.get("recipe", {}), old.get("recipe", {})
     if recipe.get("number") != before.get("number"):
         yield f"recipe: {_recipe(before)} -> {_recipe(recipe)}"
-        old["recipe"] = json.loads(change.recipe_before).get("recipe", {}) if change.recipe_before else recipe
+        then = json.loads(change.recipe_before) if change.recipe_before else new
+        old |= {name: then.get(name, {}) for name in ("recipe", "cameras")}  # it may look through other cameras
         if old["recipe"] != recipe:
             yield f"recipe {recipe.get('number')} is not what it was when it judged before:"
     yield from _between(old, new)

@@ -34,7 +34,7 @@ SAYS: dict[str, Any] = {
 }  # fmt: skip
 
 
-def configuration(software: dict[str, str] | None = None, **recipe: Any) -> str:
+def configuration(software: dict[str, str] | None = None, cameras: Any = None, **recipe: Any) -> str:
     """As the station keeps it."""
     artefacts = {"cal/top.yaml": "e" * 64, "mark.png": "a" * 64, "models/seams": "d" * 64}
     of_recipe = {
@@ -42,7 +42,8 @@ def configuration(software: dict[str, str] | None = None, **recipe: Any) -> str:
         "artefacts": artefacts, "says": SAYS,
     }  # fmt: skip
     of_software = {"inspector": "0.2.0", "code": "f" * 64, "numpy": "2.0"}
-    return canonical({"recipe": of_recipe | recipe, "software": of_software | (software or {})})
+    seen = cameras or {"top": {"serial": "A"}}
+    return canonical({"recipe": of_recipe | recipe, "cameras": seen, "software": of_software | (software or {})})
 
 
 @pytest.fixture
@@ -122,9 +123,10 @@ async def test_changes_tell_limits_old_and_new_by_check_and_field(
         "measure": {"bore": {"tool": "diameter", "expect": "6.00 ±0.05 mm", "fail": "1110 Bore out of size"}},
     }
     tight = configuration(rev=3, sha="1" * 64, says={**SAYS, **steps, "rev": 3, "verdict": {"within": "250 ms"}})
-    other = configuration(number=2, rev=1, name="Tile", says={"recipe": 2, "read": {"code": {"tool": "code"}}})
+    by_code = {"recipe": 2, "read": {"code": {"tool": "code"}}}
+    other = configuration(cameras={"side": {"serial": "B"}}, number=2, rev=1, name="Tile", says=by_code)
     slot = {"slot": {"tool": "caliper", "expect": "4.00 ±0.08 mm"}}
-    edited = configuration(rev=4, says={**SAYS, "locate": steps["locate"], "measure": slot})
+    edited = configuration(cameras={"top": {"serial": "A2"}}, rev=4, says={**SAYS, "locate": steps["locate"], "measure": slot})
     with opened(tmp_path / "ledger.db") as ledger:
         for digest, content in (("1" * 64, tight), ("2" * 64, other), ("3" * 64, edited), ("4" * 64, edited)):
             if digest[0] == "4":
@@ -137,10 +139,11 @@ async def test_changes_tell_limits_old_and_new_by_check_and_field(
     assert "locate body: min_score - -> 0.6" in one and "recipe: verdict.within - -> 250 ms" in one
     assert one.count("2 -> 3") == 1 and "recipe.rev: 2 -> 3" in one and "recipe.sha: cccccccccccc -> 1111" in one
     assert "fail" not in one and "software" not in one  # the same as before
-    assert "recipe: 1 rev 3 Plate -> 2 rev 1 Tile" in two and "code" not in two  # it has not judged before
+    assert "recipe: 1 rev 3 Plate -> 2 rev 1 Tile" in two and "code" not in two and "side" not in two  # it has not judged before
     assert "recipe: 2 rev 1 Tile -> 1 rev 4 Plate recipe 1 is not what it was when it judged before:" in three
     assert "measure slot: new (tool caliper, expect 4.00 ±0.08 mm)" in three
     assert "measure bore: gone (tool diameter, expect 6.00 ±0.05 mm, fail 1110 Bore out of size)" in three
+    assert "cameras.top.serial: A -> A2" in three and "side" not in three
     assert "verdict.within 250 ms -> -" in three and "measure slot: tool" not in three
     # of another time, when what the recipe said was not kept
     assert "software.inspector: 0.2.0 -> 0.3.0" in four and "slot" not in four and "the chain is whole" in four
