@@ -117,7 +117,9 @@ class World:
 class Rig:
     """One camera process, seen from the station."""
 
-    def __init__(self, world: World, name: str = "top", *, station_file: Path | None = None) -> None:
+    def __init__(
+        self, world: World, name: str = "top", *, station_file: Path | None = None, hurried: bool = False
+    ) -> None:
         self.world, self.name = world, name
         self.control = world.control
         self.device = list(world.cameras).index(name) if name in world.cameras else 0
@@ -133,7 +135,7 @@ class Rig:
         self._seq = 0
         self.child = Child(
             f"camera {name}",
-            "inspector.acquire.process",
+            "tests.acquire.hurried" if hurried else "inspector.acquire.process",
             ["--station", str(station_file or world.station_file), "--camera", name],
             receive=self._receive,
             started=lambda: None,
@@ -192,6 +194,12 @@ class Rig:
     async def ready(self) -> Rig:
         await self.until(lambda: self.fresh)
         return self
+
+    async def settings_read(self) -> None:
+        """A whole round through the settings has begun and ended, and none differed or it has told so."""
+        for _ in range(2):  # the first one may be under way
+            before = self.info["settings_checked_utc"]
+            await self.until(lambda utc=before: self.changes or self.info["settings_checked_utc"] > utc)
 
     async def trouble(self) -> str:
         """The text of the first state that is not fresh."""

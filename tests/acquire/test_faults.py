@@ -129,7 +129,7 @@ async def test_settings_lost_without_a_disconnect_are_never_a_picture(world: Wor
 
 @pytest.mark.parametrize("world", ["GEV"], indirect=True)  # it takes two rounds through the settings
 async def test_one_register_that_could_not_be_read_disturbs_nobody(world: World) -> None:
-    async with running(world.camera()) as rig:
+    async with running(world.camera(), hurried=True) as rig:
         await _good(rig, 1)
         for feature in ("DeviceTemperature", "ExposureTime", "TriggerMode"):
             rig.control.arm(0, "PortError", feature=feature)

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from inspector.acquire import process
 from inspector.acquire.camera import Exposure, IncompleteFrame, Take
 from inspector.acquire.process import CameraLoop
 from inspector.acquire.unpack import Raw
@@ -226,7 +227,8 @@ def test_unasked_pictures_and_changed_settings(make: Any) -> None:
     assert not state.fresh and state.text.endswith("changed by someone else: TriggerMode: wanted On, found Off")
 
 
-def test_live_values_are_told_when_they_change(make: Any) -> None:
+def test_live_values_are_told_when_they_change(make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process, "SETTINGS_CHECK_S", 1.0)
     loop = make(Scripted())
     assert "temperature_c" not in loop.state.info
     state = loop.wait(CameraState)

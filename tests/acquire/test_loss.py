@@ -161,7 +161,7 @@ async def test_in_use_by_another_program(world: World) -> None:
 
 
 async def test_settings_changed_by_someone_else_are_told_and_set_again(world: World) -> None:
-    async with running(world.camera()) as rig:
+    async with running(world.camera(), hurried=True) as rig:
         rig.control.set_register(0, "ExposureTime", 500.0)
         text = await rig.trouble()
         assert "settings of camera top were changed by someone else: ExposureTime: wanted 1000, found 500.0" in text
