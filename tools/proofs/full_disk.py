@@ -59,6 +59,7 @@ class Filler:
     """Something else that writes on the disk; ``greedy``: again whenever there is room."""
 
     def __init__(self, disk: Path, *, greedy: bool) -> None:
+        self.full_ns = 0  # when there was no more room, monotonic; what the station gives back later changes nothing
         self._path = disk / "somebody-elses"
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._fill, args=(greedy,), daemon=True)
@@ -71,6 +72,7 @@ class Filler:
                     with contextlib.suppress(OSError):
                         while file.write(b"x" * size) and not self._over.is_set():
                             pass
+                self.full_ns = self.full_ns or time.monotonic_ns()
                 if not greedy or self._over.wait(0.05):
                     return
 
@@ -127,9 +129,9 @@ class Run:
         for greedy in fillers:
             filler = Filler(disk, greedy=greedy)
             end = time.monotonic() + 60
-            while os.statvfs(disk).f_bavail > 0 and time.monotonic() < end:
+            while not filler.full_ns and time.monotonic() < end:
                 time.sleep(0.01)
-            full_ns = time.monotonic_ns()
+            full_ns = filler.full_ns
             self._phase("full, and filled again at once" if greedy else "full", phase_s)
             came = [
                 at for at, e in witness.events if at > full_ns and (e["code"] == STORAGE_FULL or "isk" in e["text"])
