@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import json
+import logging
 from collections import deque
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
@@ -37,6 +38,8 @@ from inspector.station.ledger import Ledger, StorageFault
 
 if TYPE_CHECKING:
     from inspector.station.control import Control
+
+_log = logging.getLogger(__name__)
 
 REMEMBER_LIMIT_S = 2.0
 FILL_LIMIT_S = 10.0  # so long a start is not answered while recipes are made ready
@@ -82,6 +85,7 @@ class CommandDesk:
         self._open: dict[str, _Open] = {}
         self._writing: set[asyncio.Task[None]] = set()
         self._owed: deque[_Note] = deque(maxlen=OWED_BOUND)
+        self.unrecorded = 0  # commands that were done and will never stand in the books: the disk was full for too long
         self.forgotten: list[bytes] = []  # answers to golden commands of before a restart, still to be told
 
     # --- once each -------------------------------------------------------------------------------------
@@ -313,6 +317,9 @@ class CommandDesk:
         self._writing.discard(task)
         fault = None if task.cancelled() else task.exception()
         if fault is not None:
+            if len(self._owed) == OWED_BOUND:
+                self.unrecorded += 1
+                _log.error("no room to remember a command for the books: %d so far", self.unrecorded)
             self._owed.append(note)
             self._control.trouble("ledger", fault.text if isinstance(fault, StorageFault) else str(fault))
 
