@@ -42,6 +42,20 @@ def wait_for(condition: Callable[[], Any], limit_s: float = 10.0, what: str = "c
         time.sleep(0.005)
 
 
+def freeze(pid: int) -> None:
+    """Stop a process. On a busy machine some of its threads go on for a while: this waits until all stand."""
+    os.kill(pid, signal.SIGSTOP)
+
+    def stands() -> bool:
+        try:
+            told = [path.read_text() for path in Path(f"/proc/{pid}/task").glob("*/stat")]
+        except OSError:
+            return False  # a thread ended meanwhile
+        return all(text.rpartition(") ")[2][0] in "TZX" for text in told)
+
+    wait_for(stands, what=f"process {pid} stands")
+
+
 class Broker:
     """A broker as a process of its own that can be killed and started again on its port."""
 
@@ -62,7 +76,7 @@ class Broker:
 
     def freeze(self) -> None:
         assert self.process is not None
-        os.kill(self.process.pid, signal.SIGSTOP)
+        freeze(self.process.pid)
 
     def thaw(self) -> None:
         assert self.process is not None

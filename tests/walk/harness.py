@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from inspector.station.ledger import Row, recount, search
 from tests.acquire.rig import COLUMNS, ROWS, SOFTWARE, write_yaml
-from tests.plc.peers import Broker, Peer, free_port, wait_for
+from tests.plc.peers import Broker, Peer, free_port, freeze, wait_for
 from tools.part_renderer.stamp import write_stamp
 from tools.virtual_camera.control import CTI, CameraControl, build
 
@@ -270,7 +270,7 @@ class Walk:
     @contextmanager
     def frozen(self, module: str) -> Iterator[psutil.Process]:
         process = self.child(module)
-        process.suspend()
+        freeze(process.pid)
         try:
             yield process
         finally:

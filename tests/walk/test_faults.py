@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from inspector.pixels import decode
-from tests.plc.peers import wait_for
+from tests.plc.peers import freeze, wait_for
 from tests.walk.harness import LIMIT_S, Walk, kill, picture, recipe
 from tools.part_renderer.stamp import read_stamp
 
@@ -59,7 +59,7 @@ def test_too_many_at_once_are_an_overrun(walk: Walk) -> None:
 
 def test_a_judge_that_died_is_back_with_its_recipe(walk: Walk) -> None:
     judge = walk.child("recipe")
-    judge.suspend()
+    freeze(judge.pid)
     cmd_id = walk.plc.trigger()
     time.sleep(0.1)
     kill(judge)
@@ -92,7 +92,7 @@ def test_a_judge_comes_back_with_no_other_recipe_than_it_had(walk: Walk) -> None
 
 def test_a_judge_that_hangs_is_killed_and_started_again(walk: Walk) -> None:
     judge = walk.child("recipe")
-    judge.suspend()
+    freeze(judge.pid)
     wait_for(lambda: not psutil.pid_exists(judge.pid), LIMIT_S, "the end of the judge")
     walk.wait_status(lambda s: s["ready"], "Ready")
     assert walk.plc.inspect()["verdict"] == "PASS"
@@ -100,7 +100,7 @@ def test_a_judge_that_hangs_is_killed_and_started_again(walk: Walk) -> None:
 
 def test_a_camera_process_that_died_is_back(walk: Walk) -> None:
     camera = walk.child("acquire")
-    camera.suspend()
+    freeze(camera.pid)
     cmd_id = walk.plc.trigger()
     time.sleep(0.1)
     kill(camera)

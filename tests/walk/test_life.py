@@ -16,7 +16,7 @@ import pytest
 
 from inspector.station.ledger import recount, search
 from tests.acquire.rig import write_yaml
-from tests.plc.peers import wait_for
+from tests.plc.peers import freeze, wait_for
 from tests.walk.harness import BASE, LIMIT_S, Walk, recipe
 
 Make = Callable[..., Walk]
@@ -160,7 +160,7 @@ def test_records_survive_an_outage_with_a_crash_inside_and_results_do_not(make_w
     walk.wait_status(lambda s: "plc_link" in {a["id"] for a in s["alarms"]}, "the outage on the screen")
     assert walk.station is not None
     station = psutil.Process(walk.station.pid)
-    station.suspend()  # the reader is there first: the embedded broker keeps nothing for who is away
+    freeze(station.pid)  # the reader is there first: the embedded broker keeps nothing for who is away
     walk.broker.start()
     plc = walk.new_plc()
     plc.wait_subscribed()
@@ -186,7 +186,7 @@ def test_every_record_arrives_in_order_when_the_broker_was_away(make_walk: Make)
         if n in (10, 25):  # QoS 1 records in flight die with the broker
             assert walk.station is not None
             station = psutil.Process(walk.station.pid)
-            station.suspend()  # the reader is there first: the embedded broker keeps nothing for who is away
+            freeze(station.pid)  # the reader is there first: the embedded broker keeps nothing for who is away
             walk.broker.kill()
             walk.broker.start()
             walk.plc.wait_subscribed()

@@ -30,6 +30,7 @@ from ruamel.yaml import YAML
 from inspector.config import load_station
 from inspector.parts import Check, CheckOutcome, InspectionFault, Outcome, Part, Trigger, Verdict
 from inspector.ring import RingReader
+from inspector.station.awake import Awake
 from inspector.station.cameras import Cameras
 from inspector.station.leases import Lease
 from inspector.station.ledger import Ledger, RecipeTag, StorageFault, recount, utc_now
@@ -105,6 +106,7 @@ class Plc:
         self.line = Line(
             ledger=self.ledger, cameras=self.cameras, judge=self, outlet=self, gate=self,  # type: ignore[arg-type]
             keep=lambda verdict, lease: None, show=lambda verdict, t_ms: None, max_in_flight=16,
+            awake=Awake(Path(os.devnull)),
         )  # fmt: skip
 
     def _station_file(self) -> Path:
