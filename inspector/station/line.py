@@ -112,6 +112,7 @@ class Line:
         self._walks: set[asyncio.Task[None]] = set()
         self._busy: dict[int, Part] = {}  # parts that are really being inspected
         self._unwritten: dict[int, _Told] = {}
+        self._writing: set[int] = set()  # of them, those that their own walk tries to write just now
         self._bugs = 0
         self._stopping = asyncio.Event()
         self.told_seq = 0
@@ -225,8 +226,8 @@ class Line:
         found, verdict = verdict, verdict.to_tell
         try:
             closed = closed or await self._close_fault(verdict, None if refused is None else REFUSED_LIMIT_S)
-            if not closed:  # its row may say anything, a PASS too, when the station is killed before it is right
-                await self._ledger.told_first(verdict, self._t_ms(part))
+            if not closed:
+                await self._put_down(verdict)
             t_ms = self._tell(verdict)
             if refused is None:
                 self._count_bugs(found)
@@ -310,6 +311,13 @@ class Line:
             _log.exception("part %d could not be closed", part.seq)
         return False
 
+    async def _put_down(self, verdict: Verdict) -> None:
+        """It is told first: its row may say anything, a PASS too, when the station is killed before it is right."""
+        try:
+            await self._ledger.told_first(verdict, self._t_ms(verdict.part))
+        except Exception:  # whatever it is, the part gets its answer
+            _log.exception("part %d could not be put down", verdict.part.seq)
+
     def _tell(self, verdict: Verdict) -> int:
         part = verdict.part
         t_ms = self._t_ms(part)
@@ -329,19 +337,27 @@ class Line:
             self._gate.trouble("bugs", verdict.text)
 
     async def _close_later(self, verdict: Verdict, t_ms: int) -> None:
-        """It was told before it was on disk: put it there now, or as soon as the disk takes it."""
-        told = _Told(verdict, t_ms)
+        """It was told before it was on disk: put it there now, or as soon as the disk takes it. Nobody waits for it."""
+        told, seq = _Told(verdict, t_ms), verdict.part.seq
+        if len(self._unwritten) >= REWRITE_BOUND:
+            self._unwritten.pop(next(iter(self._unwritten)))
+            self.unrecorded += 1
+        self._unwritten[seq] = told
+        self._writing.add(seq)
+        self._order.leave(seq)
         try:
             await self._write_told(told)
+            self._unwritten.pop(seq, None)
         except (asyncio.TimeoutError, TimeoutError, StorageFault):
-            if len(self._unwritten) >= REWRITE_BOUND:
-                self._unwritten.pop(next(iter(self._unwritten)))
-                self.unrecorded += 1
-            self._unwritten[verdict.part.seq] = told
+            pass  # later
+        finally:
+            self._writing.discard(seq)
 
     async def rewrite(self) -> None:
         """Try again to write what was told without being on disk. Call it now and then."""
         for seq, told in list(self._unwritten.items()):
+            if seq in self._writing or seq not in self._unwritten:
+                continue
             try:
                 await self._write_told(told)
             except (asyncio.TimeoutError, TimeoutError, StorageFault):

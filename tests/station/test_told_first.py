@@ -118,6 +118,26 @@ async def test_a_torn_line_and_forgotten_parts_change_nothing(tmp_path: Path, mo
     assert file.read_bytes() == b" " * FILE_BYTES
 
 
+async def test_a_ledger_that_was_lost_is_not_all_that_was_told(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.db"
+    with opened(path) as ledger:
+        parts = [ledger.begin(trigger(f"P{n}"), TAG) for n in range(20)]
+        await ledger.told_first(doubtful(parts[9]), 300)
+        await ledger.close(passed(parts[19]), 5)
+    path.unlink()
+    with opened(path) as ledger:
+        assert [row.seq for row in search(path)] == [10]
+        assert ledger.next_seq > 20, "no number is used twice"
+
+
+async def test_a_part_that_cannot_be_put_down_is_told(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("inspector.station.ledger.told.verdict_to_json", lambda verdict: verdict.no_such)
+    async with world.stalled_disk():
+        part = world.trigger(deadline_ms=150)
+        await until(lambda: world.told, "told, whatever fails")
+    assert await world.rest(1) == [(part.seq, "NOT_INSPECTED", 300)]
+
+
 async def test_more_than_it_may_hold_is_refused_and_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("inspector.station.ledger.books.TOLD_FIRST_LIMIT_S", 10.0)
     monkeypatch.setattr("inspector.station.ledger.told.LIMIT_BYTES", FILE_BYTES)

@@ -19,6 +19,7 @@ from inspector.station.ledger.guard import SeqGuard
 from inspector.station.ledger.opening import (
     WAL_KEPT_BYTES,
     LongCheck,
+    bad_sector,
     checked_whole,
     is_damage,
     mark_suspect,
@@ -89,24 +90,27 @@ class Ledger:
             self._writer.start(connection)
         except sqlite3.Error as error:
             connection.close()
-            if is_damage(error) and self.damaged is None:  # where the short check of a large file does not look
+            # where the short check of a large file does not look
+            if self.damaged is None and (is_damage(error) or bad_sector(self._path, error)):
                 mark_suspect(self._path, str(error))
                 self._open()
                 return
             raise StorageFault(f"ledger {self._path} can't be written: {error}") from error
 
     def _start_from(self, connection: sqlite3.Connection) -> None:
+        sql = "SELECT max(seq) FROM part"
+        lost = self.damaged is not None or connection.execute(sql).fetchone()[0] is None  # perhaps with the highest
         wrong = put_right(connection, self._told_first.read())
         if wrong:
             _log.warning("the ledger now says what was told of %d parts, up to seq %d", len(wrong), wrong[-1])
-        highest = connection.execute("SELECT max(seq) FROM part").fetchone()[0]
+        highest = connection.execute(sql).fetchone()[0]
         clean = reading.meta_of(connection, "clean") != "0"
         self.highest_seq = highest or 0
         self._next_seq = self.highest_seq + 1
         if highest is not None and not clean:
             # a NOT_INSPECTED may have been told before its row was on disk: no seq is used twice
             self._next_seq += MAX_AHEAD
-        if self.damaged is not None or highest is None:  # the file of before may be lost with the highest
+        if lost:
             self._next_seq = max(self._next_seq, self._guard.said + 1)
         if self._next_seq > SEQ_MAX:
             self._next_seq = 1
