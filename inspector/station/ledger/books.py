@@ -19,7 +19,6 @@ from inspector.station.ledger.guard import SeqGuard
 from inspector.station.ledger.opening import (
     WAL_KEPT_BYTES,
     LongCheck,
-    bad_sector,
     checked_whole,
     is_damage,
     mark_suspect,
@@ -90,8 +89,7 @@ class Ledger:
             self._writer.start(connection)
         except sqlite3.Error as error:
             connection.close()
-            # where the short check of a large file does not look
-            if self.damaged is None and (is_damage(error) or bad_sector(self._path, error)):
+            if is_damage(error) and self.damaged is None:  # where the short check of a large file does not look
                 mark_suspect(self._path, str(error))
                 self._open()
                 return

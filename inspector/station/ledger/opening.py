@@ -49,7 +49,7 @@ def open_ledger(path: Path) -> tuple[sqlite3.Connection, Path | None]:
             return _connect(path), None
         _log.error("the ledger was found damaged while the station ran: %s", suspect.read_text("utf-8", "replace"))
     except sqlite3.Error as error:
-        if not is_damage(error) and not bad_sector(path, error):
+        if not is_damage(error) and not _bad_sector(path, error):
             raise StorageFault(f"ledger {path} can't be opened: {error}") from error
         _log.error("ledger %s: %s", path, error)
     aside = _move_aside(path)
@@ -62,7 +62,7 @@ def open_ledger(path: Path) -> tuple[sqlite3.Connection, Path | None]:
     return connection, aside
 
 
-def bad_sector(path: Path, error: sqlite3.Error) -> bool:
+def _bad_sector(path: Path, error: sqlite3.Error) -> bool:
     """Python before 3.11 does not tell which I/O error it was: can the files be read?"""
     if hasattr(error, "sqlite_errorcode") or "disk I/O error" not in str(error):
         return False
@@ -211,7 +211,7 @@ class LongCheck:
                     if found != "ok":
                         raise sqlite3.DatabaseError(f"{name}: {found}")
         except sqlite3.Error as error:
-            if self._stopped or not (is_damage(error) or bad_sector(self._path, error)):
+            if self._stopped or not (is_damage(error) or _bad_sector(self._path, error)):
                 _log.warning("ledger %s could not be checked: %s", self._path, error)
                 return ""
             mark_suspect(self._path, str(error))
