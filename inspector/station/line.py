@@ -122,8 +122,8 @@ class Line:
 
     @property
     def depth(self) -> int:
-        """Parts under way."""
-        return len(self._order)
+        """Parts under way; one that was told is, too, as long as it holds its pictures."""
+        return max(len(self._order), len(self._busy))
 
     @property
     def bound(self) -> int:

@@ -181,6 +181,11 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
 async def test_a_stalled_disk_costs_the_part_and_not_its_deadline(world: World) -> None:
     async with world.stalled_disk():
         part = world.trigger(deadline_ms=200)
+        end = asyncio.get_running_loop().time() + 10
+        while not world.told:
+            assert asyncio.get_running_loop().time() < end, "not told"
+            await asyncio.sleep(0.005)
+        assert world.line.depth == 1, "it holds its pictures"
         assert await world.rest(0) is not None
         assert [(v.outcome, v.code) for v in world.told] == [(Outcome.NOT_INSPECTED, Code.TIMEOUT)]
         assert world.line.unwritten == 1 and world.line.told(part.seq) == world.told[0]
