@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import textwrap
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -12,6 +13,7 @@ import typer
 
 from inspector.cli.diagnosis import Finding, broker, cameras, files, gpu, machine, memory, transport
 
+WIDTH = 80  # columns
 STATION = Path("/etc/inspector/firmware_config/station.yaml")
 
 
@@ -50,11 +52,18 @@ def examine(station: Path, root: Path = Path("/")) -> list[Finding]:
 
 
 def table(findings: Sequence[Finding]) -> str:
-    """Aligned lines; under each that is not ok, what mends it."""
+    """Aligned lines of 80 columns; under each that is not ok, what mends it: on one line, to be copied."""
     width = max(len(finding.what) for finding in findings)
     lines = []
     for finding in findings:
-        lines.append(f"{finding.level:<7}  {finding.what:<{width}}  {finding.found}")
+        head, indent = f"{finding.level:<7}  {finding.what:<{width}}  ", " " * (width + 11)
+        for line in finding.found.splitlines() or [""]:
+            told = textwrap.fill(
+                line, WIDTH, initial_indent=head, subsequent_indent=indent,
+                break_on_hyphens=False, break_long_words=False,
+            )  # fmt: skip
+            lines.append(told or head.rstrip())
+            head = indent
         if finding.fix:
             lines.append(f"{'':<7}  {'':<{width}}  -> {finding.fix}")
     counts = {level: sum(f.level == level for f in findings) for level in ("MISSING", "warn")}

@@ -576,11 +576,14 @@ def test_a_cuda_that_hangs_is_given_up(make: Make, good: Path) -> None:
 
 # --- the command ---------------------------------------------------------------------------------------------
 def test_the_table_is_aligned_and_the_command_stands_below() -> None:
-    text = doctor.table([Finding("a", "ok", "fine"), Finding("longer name", "MISSING", "no thing", "sudo get thing")])
+    long = Finding("longer name", "MISSING", f"no thing,{' no other' * 7}\nand no third", f"sudo get{' thing' * 12}")
+    text = doctor.table([Finding("a", "ok", "fine"), long])
     assert text.splitlines() == [
         "ok       a            fine",
-        "MISSING  longer name  no thing",
-        "                      -> sudo get thing",
+        "MISSING  longer name  no thing, no other no other no other no other no other no",
+        "                      other no other",
+        "                      and no third",
+        f"                      -> sudo get{' thing' * 12}",
         "",
         "1 missing, 0 to be looked at",
     ]
