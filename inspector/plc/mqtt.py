@@ -164,6 +164,8 @@ class Connection:
         self._inbox: deque[Incoming] = deque()
         self._drain_asked = False
         self._unacked: dict[int, tuple[object, float]] = {}  # mid: tag, when
+        self._question = 0  # mid of what was asked last
+        self._mute = False  # this broker says nothing when a subscription is ended that never was
         client = _Client(
             CallbackAPIVersion.VERSION2,
             client_id=client_id,
@@ -250,14 +252,18 @@ class Connection:
     def ask(self, unused_filter: str, tag: object) -> bool:
         """Have the broker answer (``acked`` with ``tag``) after all that was published before, at QoS 0 too.
 
-        It is asked to end a subscription to ``unused_filter`` that never was, so that nothing changes. True: it was
-        asked.
+        It is asked to end a subscription to ``unused_filter`` that never was, so that nothing changes; one that does
+        not answer that (rumqttd) is asked to begin it. Only the last question waits for its answer. True: it was asked.
         """
         if not self.up:
             return False
-        rc, mid = self._client.unsubscribe(unused_filter)
+        before = self._unacked.pop(self._question, None)
+        if before is not None and time.monotonic() - before[1] > ANSWER_LIMIT_S:
+            self._mute = True
+        rc, mid = self._client.subscribe(unused_filter) if self._mute else self._client.unsubscribe(unused_filter)
         if rc != MQTTErrorCode.MQTT_ERR_SUCCESS or mid is None:
             return False
+        self._question = mid
         self._unacked[mid] = (tag, time.monotonic())
         self._write()
         return True
@@ -440,7 +446,10 @@ class Connection:
         else:
             client.subscribe(self._subscriptions)
 
-    def _on_subscribe(self, _client: Any, _data: Any, _mid: int, reasons: list[ReasonCode], _props: Any) -> None:
+    def _on_subscribe(self, client: Any, data: Any, mid: int, reasons: list[ReasonCode], props: Any) -> None:
+        if self.told_up:
+            self._on_unsubscribe(client, data, mid, reasons, props)
+            return
         answers = zip(self._subscriptions, reasons, strict=False)
         refused = "; ".join(f"{name}: {reason}" for (name, _), reason in answers if reason.is_failure)
         self._events.append((self._subscribed, (refused,)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -141,6 +142,32 @@ async def test_the_broker_says_what_it_has_taken(version: Version, make_mosquitt
         await asyncio.to_thread(host.write, "DCMD/press2/top", {"Command/Id": "1"})
         await until(lambda: desk.orders)
     await asyncio.to_thread(host.close)
+
+
+async def test_a_broker_that_does_not_answer_the_question_is_asked_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """rumqttd says nothing when a subscription is ended that never was."""
+    pytest.importorskip("iotcore")
+    port = free_port()
+    broker = Broker([sys.executable, "-m", "tools.broker", "--port", str(port)], port, tmp_path / "broker.log").start()
+    try:
+        async with session_on(port) as (session, desk):
+            await until(lambda: session.born)
+            monkeypatch.setattr("inspector.plc.mqtt.ANSWER_LIMIT_S", 0.3)
+            assert all(session.mark(n) for n in range(40)), "as many as would make it deaf"
+            await asyncio.sleep(0.4)
+            assert desk.marks == [] and session.mark("again")
+            await until(lambda: desk.marks == ["again"])
+            assert session.mark("once more")
+            await until(lambda: desk.marks == ["again", "once more"])
+            host = await asyncio.to_thread(Host, port)
+            await asyncio.to_thread(host.write, "DCMD/press2/top", {"Command/Id": "1"})
+            await until(lambda: desk.orders)
+            await asyncio.to_thread(host.close)
+            assert desk.births == 1
+    finally:
+        broker.close()
 
 
 async def test_a_broker_that_is_away_costs_nothing_and_is_found_again(make_mosquitto: Callable[[], Broker]) -> None:
