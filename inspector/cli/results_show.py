@@ -130,4 +130,3 @@ def _wrapped(text: str, indent: int) -> Iterator[str]:
         text, WIDTH, initial_indent=blanks, subsequent_indent=blanks + "  ", break_on_hyphens=False,
         replace_whitespace=False, drop_whitespace=True,
     )  # fmt: skip
-
