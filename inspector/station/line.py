@@ -189,13 +189,15 @@ class Line:
 
         try:
             async with timeout_at(self._loop_time(part.deadline_ns)):
-                if refused is None:
-                    # the row goes to disk while the picture is taken; nothing is judged before both are done
-                    async with self._accepting(part) as accepted:
+                # the row goes to disk while the picture is taken; nothing is judged before both are done
+                async with self._accepting(part) as accepted:
+                    if refused is None:
                         lease = await self._cameras.capture(part)
                         done("captured", "accept")
                         await accepted
                         done("accepted", "judge")
+                    else:  # while it waits for its turn; that it has come must outlive a crash
+                        await self._order.turn(part.seq)
                 if lease is not None:
                     verdict = await self._judge.judge(part, lease)
                     done("judged", "settle")

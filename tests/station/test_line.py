@@ -432,6 +432,17 @@ async def test_a_golden_part_that_was_not_judged_in_time_is_told_as_one_and_its_
     assert not world.ledger.counters.get("late")
 
 
+async def test_a_refused_part_that_waits_for_its_turn_is_on_disk_meanwhile(world: World) -> None:
+    world.takes_s = 0.5
+    world.trigger()
+    refused = world.trigger(refused=InspectionFault(Code.NOT_READY, "no"))
+    end = asyncio.get_running_loop().time() + 10
+    while refused.seq not in {row.seq for row in search(world.path)}:
+        assert asyncio.get_running_loop().time() < end and not world.told, "a kill now would leave no trace of it"
+        await asyncio.sleep(0.005)
+    assert [(o, c) for _, o, c in await world.rest(2)] == [("PASS", 0), ("NOT_INSPECTED", 402)]
+
+
 async def test_cores_stay_awake_while_parts_are_under_way_and_no_longer(world: World) -> None:
     wishes = world.path.with_name("wishes")
     before = wishes.stat().st_size
