@@ -468,7 +468,8 @@ class Control:
 
     def _test_when_due(self) -> None:
         idle_s = time.monotonic() - self._last_part
-        if not (self._shutting_down or self.busy_with or self.depth) and self.self_test.due(idle_s):
+        busy = self.busy_with or self.depth or self.golden.armed  # a golden part may come any moment
+        if not (self._shutting_down or busy) and self.self_test.due(idle_s):
             self.self_test.running = True  # from now on, and not only when its task has begun
             self.spawn(self._test_now())
 

@@ -187,3 +187,15 @@ def test_over_restarts_and_with_prepared_recipes(prepared: Walk) -> None:
     wait_for(lambda: [a for a in walk.plc.of("ack") if a["code"] == 404], LIMIT_S, "refused")
     walk.books_are_honest()
     assert verify_audit(walk.ledger) == []
+
+
+def test_an_awaited_golden_part_comes_before_a_self_test_that_is_due(make_walk: Callable[..., Walk]) -> None:
+    walk = make_walk(self_test={"every_h": 0.0008}).start()
+    walk.show(True)
+    armed = walk.plc.ask("golden", expect="PASS")
+    wait_for(lambda: walk.plc.acks(armed), LIMIT_S, "accepted")
+    wait_for(lambda: "self_test_overdue" in walk.alarms(), LIMIT_S, "overdue: it has waited")
+    walk.plc.inspect()
+    wait_for(lambda: walk.plc.acks(armed)[-1]["phase"] == "done", LIMIT_S, "golden part found")
+    assert walk.plc.acks(armed)[-1]["ok"]
+    walk.wait_status(lambda s: {a["id"]: a["state"] for a in s["alarms"]}.get("self_test_overdue") == "RTN", "tested")
