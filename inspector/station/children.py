@@ -37,6 +37,7 @@ STARTS_WINDOW_S = 60.0
 BACK_OFF_S = (0.0, 0.1, 0.3, 1.0, 2.0)
 STRUGGLING_BACK_OFF_S = 5.0
 _BY_ITSELF = "it ended by itself"
+BURIAL_LIMIT_S = 0.5
 WRITE_BOUND = 4 * 1024 * 1024  # bytes that may wait for a child that does not read
 
 
@@ -168,6 +169,8 @@ class Child:
                 await asyncio.wait_for(process.wait(), limit_s)
             except asyncio.TimeoutError:
                 self.kill("it did not stop")
+            if self._task is not None:  # it buries the process, and tells who must know that it is gone
+                await asyncio.wait([self._task], timeout=BURIAL_LIMIT_S)
         if self._task is not None:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
