@@ -55,7 +55,11 @@ def open_ledger(path: Path) -> tuple[sqlite3.Connection, Path | None]:
     aside = _move_aside(path)
     try:
         connection = _connect(path)
-        salvage(aside, connection)
+        try:
+            salvage(aside, connection)
+        except BaseException:
+            connection.close()
+            raise
     except sqlite3.Error as error:
         raise StorageFault(f"a new ledger {path} can't be begun: {error}") from error
     suspect.unlink(missing_ok=True)  # only now: a start that is cut off before saves again
