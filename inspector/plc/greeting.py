@@ -1,7 +1,8 @@
 """What a broker says when somebody connects: which MQTT, over TLS or not, let in or not. For the doctor.
 
 It blocks and is no part of a link: a client id of its own, no will, no subscription, and gone again at once, so that
-it disturbs nobody.
+it disturbs nobody. Two packets, without paho: to it a port that speaks something else, or MQTT of another version, is
+a connection that was lost, and which of them it is, is what the doctor is asked for.
 """
 
 from __future__ import annotations

@@ -36,7 +36,7 @@ class Awake:
 
     def wish(self, awake: bool) -> None:
         """``awake``: from now on cores answer at once; else they may sleep."""
-        if awake != self._wished and self._file is not None:
+        if awake != self._wished:
             self._wished = awake
             self._write(_NOW if awake else _WHENEVER)
 
@@ -47,8 +47,10 @@ class Awake:
             self._file = None
 
     def _write(self, wish: bytes) -> None:
+        if self._file is None:
+            return
         try:
-            os.write(self._file or -1, wish)
+            os.write(self._file, wish)
         except OSError as error:
             _log.warning("no more wishes about sleeping cores: %s", error)
             self.close()
