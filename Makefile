@@ -101,6 +101,10 @@ powercuts: ## 2,000 simulated power cuts of the ledger
 	@sh tools/setup.sh
 	@$(RUN) -m tools.proofs.power_cuts --write
 
+latency: ## from the trigger's message to the result's, beside a bare MQTT echo
+	@sh tools/setup.sh
+	@$(RUN) -m tools.proofs.latency --write
+
 fuzz: ## 100,000 malformed payloads on every command topic of a running station
 	@sh tools/setup.sh
 	@$(RUN) -m tools.proofs.fuzz --write
@@ -137,4 +141,4 @@ clean: ## removes what was made, .venv too
 	@rm -rf .venv build htmlcov .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache .make-* *.egg-info
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.PHONY: help demo test setup lint coverage bench chaos identity cycles pace viky tiles repeatability screens asan faults powercuts kills fulldisk search wheelhouse fuzz storm outage clean
+.PHONY: help demo test setup lint coverage bench chaos identity cycles pace viky tiles repeatability screens asan faults powercuts kills fulldisk search latency wheelhouse fuzz storm outage clean

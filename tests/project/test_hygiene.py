@@ -100,3 +100,6 @@ def test_every_target_of_the_makefile_runs_something_that_is_there() -> None:
         assert path.with_suffix(".py").is_file() or (path / "__main__.py").is_file(), module
     for target in re.search(r"^\.PHONY: (.*)$", text, re.MULTILINE).group(1).split():  # type: ignore[union-attr]
         assert re.search(rf"^{target}: ## ", text, re.MULTILINE), f"{target} has no line in `make help`"
+    for page in (path for path in tracked() if path.suffix == ".md" and path.is_file()):
+        for target in re.findall(r"`make ([a-z]+)", page.read_text(encoding="utf-8")):
+            assert re.search(rf"^{target}: ## ", text, re.MULTILINE), f"{page.name} names `make {target}`"

@@ -246,7 +246,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run, print, write the section. 1 when anything was broken, 2 without the right to mount."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sizes", default="16,48,160", help="MB of the disks")
-    parser.add_argument("--seconds", type=float, default=30, help="of each phase")
+    parser.add_argument("--seconds", type=float, default=15, help="of each phase")
     parser.add_argument("--port", type=int, default=21310)
     parser.add_argument("--write", action="store_true", help="write the section of docs/evidence/plc.md")
     given = parser.parse_args(arguments)
